@@ -179,7 +179,7 @@ class Project:
                 claim_state(state, self.manifest)
             tally = RequestCounter()
             started_at_ns = time.time_ns()
-            run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+            run_id = new_run_id()
             with self._client(lake, tally, state) as client:
                 greeting = self._greet(client, lake, state)
                 lake = replace(lake, address=client.address)
@@ -349,6 +349,11 @@ class Project:
         retry_timeout = self.options.retry_for_s if self.options.retry_for_s is not None else START_RETRY_TIMEOUT_S
         policy = RetryPolicy(give_up_after_s=retry_timeout, waiting=lambda clause: self.emit(Waiting(clause)))
         return LakeClient(address, retry=policy, counter=tally)
+
+
+def new_run_id() -> str:
+    """Return the id of a run that starts now."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _generation_key(lake: ReachedLake) -> str:

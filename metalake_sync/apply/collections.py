@@ -6,6 +6,7 @@ Owns: these calls. A collection is recorded before its files are. Must not: send
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import CreateCollection
@@ -17,7 +18,9 @@ from metalake_sync.core.metadata import (
     update_to_send,
 )
 from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.planning.lake_metadata import changed_fields, lake_values
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.item_details import fields_in
 from metalake_sync.remote.selections import media_kind
 from metalake_sync.state.names import CollectionHandle
 
@@ -98,11 +101,18 @@ class CollectionStage:
             update = update_to_send(before, action.head.values)
         else:
             update = update_to_mend(before, action.head.values, action.lake, collection.policy.tags)
-        if TAGS in update and collection.policy.tags == "own" and collection.lake_id is not None:
-            details = await asyncio.to_thread(self._client.collection_details, collection.lake_id, {TAGS: True})
-            update[TAGS] = merge_tags(
-                before=before.get(TAGS, []), ours=action.head.values.get(TAGS, []), theirs=details.get(TAGS) or []
-            )
+        if TAGS in update and collection.lake_id is not None:
+            fields = changed_fields(before, action.head.values)
+            asked = dict.fromkeys((*fields, TAGS), True)
+            details = await asyncio.to_thread(self._client.collection_details, collection.lake_id, asked)
+            there = fields_in(details, asked)
+            theirs = there.get(TAGS, [])
+            if collection.policy.tags == "own":
+                ours = action.head.values.get(TAGS, [])
+                update[TAGS] = merge_tags(before=before.get(TAGS, []), ours=ours, theirs=theirs)
+            # The history needs what the lake had: another client may have written some of it.
+            lake = action.lake if action.lake is not None else lake_values(before, fields, there)
+            action = replace(action, lake={**lake, TAGS: theirs})
         await asyncio.to_thread(
             self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from metalake_sync.apply.pages import AddressLookup, PageSender, metadata_name
@@ -26,10 +27,11 @@ from metalake_sync.core.metadata import (
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.lake_metadata import changed_fields, lake_values
 from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.item_details import remote_tags
+from metalake_sync.remote.item_details import remote_details, remote_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,14 @@ class MetadataStage:
                 MetadataUpdate(action, _fields_to_write(action, before, tags))
                 for action, before in zip(page, befores, strict=True)
             ]
-            if tags == "own":
-                await self._keep_tags_of_others(befores, updates)
+            await self._read_tags(befores, updates, tags)
             await self._write_page(place, updates, sender, collection_id)
 
-    async def _keep_tags_of_others(self, befores: Sequence[MetadataValues], updates: Sequence[MetadataUpdate]) -> None:
-        """Merge changed Tags with those of other clients, because the lake replaces Tags as a whole.
+    async def _read_tags(
+        self, befores: Sequence[MetadataValues], updates: list[MetadataUpdate], tags: Literal["own", "exact"]
+    ) -> None:
+        """Read the lake's Tags of files whose Tags change, and with `own` merge them with ours, because the lake
+        replaces Tags as a whole.
 
         Tags of other clients on a file without a known unique name are not known.
         """
@@ -102,13 +106,21 @@ class MetadataStage:
             for number, one in enumerate(updates)
             if TAGS in one.update and (name := one.action.at.unique_name)
         }
-        theirs = await asyncio.to_thread(remote_tags, self._client, list(changing), self._threads)
+        fields = {
+            name: changed_fields(befores[number], updates[number].action.metadata.values)
+            for name, number in changing.items()
+        }
+        found = await asyncio.to_thread(remote_details, self._client, list(fields.items()), self._threads)
         for name, number in changing.items():
-            updates[number].update[TAGS] = merge_tags(
-                before=befores[number].get(TAGS, []),
-                ours=updates[number].action.metadata.values.get(TAGS, []),
-                theirs=theirs.get(name, []),
-            )
+            one, before = updates[number], befores[number]
+            there = found[name].metadata if name in found else {}
+            theirs = there.get(TAGS, [])
+            if tags == "own":
+                ours = one.action.metadata.values.get(TAGS, [])
+                one.update[TAGS] = merge_tags(before=before.get(TAGS, []), ours=ours, theirs=theirs)
+            # The history needs what the lake had: another client may have written some of it.
+            lake = one.action.lake if one.action.lake is not None else lake_values(before, fields[name], there)
+            updates[number] = replace(one, action=replace(one.action, lake={**lake, TAGS: theirs}))
 
     # Tags that other clients had set on a file that was replaced.
 

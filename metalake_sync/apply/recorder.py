@@ -21,7 +21,7 @@ from metalake_sync.core.actions import (
 from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.changes import Reason
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
-from metalake_sync.core.metadata import metadata_set
+from metalake_sync.core.metadata import NO_METADATA, metadata_set
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.core.summary import Summary
 from metalake_sync.errors import SyncError
@@ -132,6 +132,8 @@ class Recorder:
                     (after,) = self.state.bases.put([action.merge.shapes])
             assert isinstance(action, Annotate | RemoveAnnotations), "other actions send no set"
             confirmed = recorded.get(number, NO_SET) if base != recorded.get(number) else None
+            if base not in (None, NO_SET) and base == recorded.get(number) and not (action.compared or self.looked):
+                confirmed = base
             wanted = action.annotations
             found[number] = SentSet(wanted.operation, base, after, wanted.kind.value, confirmed)
         self.state.bases.keep_for_history(one.after for one in found.values())
@@ -155,14 +157,8 @@ class Recorder:
         confirmed: str | None = None
         if isinstance(action, UpdateFileMetadata | UpdateHead) and action.record is not None:
             self.state.metadata_sets.remember([action.metadata_written])
-        if isinstance(action, UpdateFileMetadata | UpdateHead) and action.lake is not None:
-            # The values that the lake had, which another client may have written.
-            ours = self.state.metadata_sets.values(before) if before is not None else None
-            wanted = action.metadata_written.values
-            seen = metadata_set({name: action.lake[name] for name in {**(ours or {}), **wanted} if name in action.lake})
-            self.state.metadata_sets.remember([seen])
-            confirmed = before if before != seen.digest else None
-            before = seen.digest
+        if isinstance(action, UpdateFileMetadata | UpdateHead):
+            before, confirmed = self._metadata_before(action)
         place = action.at.place if isinstance(action, UpdateFileMetadata | Annotate | RemoveAnnotations) else None
         return ActionRow(
             action.action_name,
@@ -175,6 +171,21 @@ class Recorder:
             place.key if isinstance(place, Address) else None,
             confirmed,
         )
+
+    def _metadata_before(self, action: UpdateFileMetadata | UpdateHead) -> tuple[str | None, str | None]:
+        """The digests of the lake's metadata before an update, and of ours if another client had changed it.
+
+        Both are the same if the lake's was not read.
+        """
+        if action.lake is None:
+            return action.before, action.before
+        known = self.state.metadata_sets
+        ours = (known.values(action.before) if action.before is not None else None) or {}
+        fields = {**ours, **action.metadata_written.values}
+        seen = metadata_set({name: action.lake[name] for name in fields if name in action.lake})
+        known.remember([seen, NO_METADATA])
+        own = NO_METADATA.digest if action.before is None else action.before
+        return seen.digest, own if own != seen.digest else None
 
     def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:
         """Record the ids of files before they are trashed for a replacement, because no call restores them.

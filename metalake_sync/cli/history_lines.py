@@ -19,10 +19,11 @@ def action_document(row: ActionRow, values: Values) -> ActionDocument | None:
     """Return the document of an action whose values the history has, or None."""
     changes = None
     if values.metadata_after is not None:
-        before = values.metadata_before or {}
-        update = {name: value for name, value in values.metadata_after.items() if before.get(name) != value}
-        update |= dict.fromkeys(name for name in before if name not in values.metadata_after)
-        changes = metadata_changes(before, update)
+        before = values.metadata_before
+        known = before or {}
+        update = {name: value for name, value in values.metadata_after.items() if known.get(name) != value}
+        update |= dict.fromkeys(name for name in known if name not in values.metadata_after)
+        changes = metadata_changes(None if not before and not values.compared else before, update)
     elif values.operation is None:
         return None
     sent = values.set_after if row.action == "annotate" else values.set_before

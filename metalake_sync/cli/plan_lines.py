@@ -15,7 +15,7 @@ from metalake_sync.cli.terminal import count, shown, size
 from metalake_sync.core.actions import Action
 from metalake_sync.core.base_action import ActionDocument, ActionName
 from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change, Reason
-from metalake_sync.core.set_changes import RenamedFile, SetChanges
+from metalake_sync.core.set_changes import EqualChange, RenamedFile, SetChanges
 from metalake_sync.lazy_dataclass import dataclass
 
 SIGNS: dict[ActionName, str] = {action.action_name: action.sign for action in get_args(Action)}
@@ -62,7 +62,7 @@ def plan_lines(actions: Sequence[ActionDocument], *, grouped: bool = False) -> I
 
 
 def _details(action: ActionDocument) -> tuple[str, ...]:
-    if action.action != "annotate" or action.shape_changes is None:
+    if action.action not in ("annotate", "remove_annotations") or action.shape_changes is None:
         return ()
     theirs = action.shape_changes.by_others
     lines = [*action.shape_changes.details]
@@ -75,41 +75,61 @@ def _details(action: ActionDocument) -> tuple[str, ...]:
 def group_key(action: ActionDocument) -> Hashable:
     """Return what updates of several files have in common if they are equal. None: the action has a line of its own."""
     changes = action.shape_changes
-    if action.file is None or action.action not in ("update_metadata", "annotate"):
+    if action.file is None or action.action not in ("update_metadata", "annotate", "remove_annotations"):
         return None
     if changes is None:
-        return (action.action, *_why(action, ()))
-    if changes.base == "lake":
+        shapes = () if action.action != "remove_annotations" else (action.operation,)
+        return (action.action, *shapes, *(_why(action, ()) if not shapes else _reasons(action)))
+    own = (action.action, action.operation, *_reasons(action), action.merges)
+    others = _others_key(changes)
+    if others is None:
         return None
+    if action.action == "remove_annotations":
+        return *own, others  # Whatever its shapes are, the whole set goes.
     if changes.counts is None:
-        return action.action, action.reason, action.operation, changes.base
+        return *own, changes.base
     if not changes.equal:
         return None
-    return action.action, action.reason, action.operation, tuple((one.text, one.type) for one in changes.equal)
+    return *own, tuple((one.text, one.type) for one in changes.equal), others
+
+
+def _others_key(changes: SetChanges) -> Hashable:
+    """Return what the other client changed. None: its changes need a line of their own."""
+    theirs = changes.by_others
+    if theirs is None:
+        return ()
+    return None if theirs.equal is None else tuple((one.text, one.type) for one in theirs.equal)
 
 
 def group_words(members: Sequence[ActionDocument]) -> str:
     """Return what several files with one `group_key` have in common, with the number of shapes in all of them."""
     first = members[0]
-    if first.shape_changes is None:
-        return ", ".join(_why(first, ()))
-    reason = _reason_of_set(first)
-    if first.shape_changes.counts is None:
+    operation = shown(first.operation or "")
+    changes = [action.shape_changes for action in members if action.shape_changes is not None]
+    if first.action == "remove_annotations":
         shapes = sum(action.shapes or 0 for action in members)
-        words = f"{first.shape_changes.base} → {count(shapes, 'shape')}"
+        words = [*_reasons(first), f"{count(shapes, 'shape')} in {operation}"]
+    elif not changes:
+        return ", ".join(_why(first, ()))
+    elif changes[0].counts is None:
+        shapes = sum(action.shapes or 0 for action in members)
+        words = [*_reason_of_set(first), f"{operation}: {changes[0].base} → {count(shapes, 'shape')}"]
     else:
-        sums = [0] * len(first.shape_changes.equal or ())
-        for action in members:
-            for number, one in enumerate((action.shape_changes and action.shape_changes.equal) or ()):
-                sums[number] += one.shapes
-        from metalake_sync.core.shape_summary import counted_shapes
-        from metalake_sync.core.shapes import ShapeType
+        words = [*_reason_of_set(first), f"{operation}: {_equal_words([one.equal or () for one in changes])}"]
+    by_others = [one.by_others.equal or () for one in changes if one.by_others is not None]
+    theirs = [f"the other client: {_equal_words(by_others)}"] if any(by_others) else []
+    return "; ".join([", ".join(words), *theirs])
 
-        words = "; ".join(
-            f"{shown(one.text)}, {counted_shapes(number, ShapeType(one.type))}"
-            for one, number in zip(first.shape_changes.equal or (), sums, strict=True)
-        )
-    return ", ".join([*reason, f"{shown(first.operation or '')}: {words}"])
+
+def _equal_words(sets: Sequence[Sequence[EqualChange]]) -> str:
+    """Return the changes that several sets have in common: `RBC relabeled to Erythrocyte, 4,153 boxes`."""
+    from metalake_sync.core.shape_summary import counted_shapes
+    from metalake_sync.core.shapes import ShapeType
+
+    return "; ".join(
+        f"{shown(equal[0].text)}, {counted_shapes(sum(one.shapes for one in equal), ShapeType(equal[0].type))}"
+        for equal in zip(*sets, strict=True)
+    )
 
 
 def brings_sets(action: ActionDocument) -> bool:
@@ -138,9 +158,7 @@ def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str
         yield _set_change_words(action, action.shape_changes)
         return
     changes = action.changes or ()
-    yield action.reason.value.replace("_", " ")
-    if action.overwrites:
-        yield "overwrites what another client wrote"
+    yield from _reasons(action)
     if action.renamed_from is not None:
         yield f"from {shown(action.renamed_from)}: the lake cannot rename, so the file is sent again"
     if action.moves is not None:
@@ -148,7 +166,7 @@ def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str
     yield from map(change_words, sorted(changes, key=lambda change: change.what == SIZE))
     if action.bytes is not None and not any(change.what == SIZE for change in changes):
         yield size(action.bytes)
-    if action.action in ("annotate", "remove_annotations"):
+    if action.action in ("annotate", "remove_annotations") and not changes:
         yield _set_words(action)
     yield from map(_set_words, sets)
 
@@ -160,12 +178,17 @@ def details_of(action: ActionDocument) -> Sequence[str]:
     return words[1:] if words[:1] == [reason] else words
 
 
+def _reasons(action: ActionDocument) -> list[str]:
+    """Return the reason, and whether the action overwrites another client's work."""
+    overwrites = ["overwrites what another client wrote"] if action.overwrites else []
+    return [action.reason.value.replace("_", " "), *overwrites]
+
+
 def _reason_of_set(action: ActionDocument) -> list[str]:
     """Return the reason, where it says more than that the set changed."""
-    reason = [] if action.reason is Reason.ANNOTATIONS_CHANGED else [action.reason.value.replace("_", " ")]
-    if action.overwrites:
-        return [*reason, "overwrites what another client wrote"]
-    return [*reason, "merged with another client's changes"] if action.merges else reason
+    reason = _reasons(action)[action.reason is Reason.ANNOTATIONS_CHANGED :]
+    merges = ["merged with another client's changes"] if action.merges and not action.overwrites else []
+    return [*reason, *merges]
 
 
 def _set_change_words(action: ActionDocument, changes: SetChanges) -> str:

@@ -73,7 +73,7 @@ class UpdateHead(BaseAction):
     """The digest of the metadata that was written last, if any."""
     reason: Reason = Reason.METADATA_CHANGED
     lake: MetadataValues | None = None
-    """The metadata in the lake, if the plan read it."""
+    """The metadata in the lake, if the plan read it, or apply did before it wrote Tags."""
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
     """Whether the action overwrites a value that another client wrote."""
@@ -270,7 +270,7 @@ class UpdateFileMetadata(_OnFileInLake, BaseAction):
     """The digest of the metadata that was written last, if any."""
     reason: Reason = Reason.METADATA_CHANGED
     lake: MetadataValues | None = None
-    """The metadata in the lake, if the plan read it."""
+    """The metadata in the lake, if the plan read it, or apply did before it wrote Tags."""
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
     """Whether the action overwrites a value that another client wrote."""
@@ -335,6 +335,8 @@ class Annotate(_OnFileInLake, BaseAction):
     """The set that is sent: the source's set combined with another client's. None: the source's set alone."""
     was_absent: bool = False
     """Whether the plan read the lake's sets, and found none of this image."""
+    compared: bool = False
+    """Whether the plan compared the recorded set with the lake's."""
 
     @property
     def needs_approval(self) -> bool:
@@ -348,9 +350,7 @@ class Annotate(_OnFileInLake, BaseAction):
         sent: dict[str, Any] = {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
         if self.merge is not None:
             sent["merged"] = self.merge.digest
-        if self.theirs is not None:
-            sent["another client's set"] = digest_of_shapes(encode_record(self.theirs))
-        return sent
+        return sent if self.theirs is None else {**sent, **_facts_of_theirs(self.theirs)}
 
     def history(self) -> tuple[str | None, str | None]:
         return None, self.annotations.digest
@@ -385,13 +385,18 @@ class RemoveAnnotations(_OnFileInLake, BaseAction):
     changes: tuple[Change, ...] = ()
     theirs: ImageRecord | None = None
     """The set that another client drew, which is cleared, as far as the plan read it."""
+    overwrites: bool = False
+    """Whether the cleared set has changes of another client."""
+    compared: bool = False
+    """Whether the plan compared the recorded set with the lake's."""
 
     @property
     def key(self) -> ActionKey:
         return self._key(self.annotations.operation, place=self.at.address)
 
     def facts(self) -> Facts:
-        return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+        facts: dict[str, Any] = {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+        return facts if self.theirs is None else {**facts, **_facts_of_theirs(self.theirs)}
 
     def history(self) -> tuple[str | None, str | None]:
         return self.annotations.digest, None
@@ -402,6 +407,7 @@ class RemoveAnnotations(_OnFileInLake, BaseAction):
             shapes=self.annotations.shape_count,
             changes=self.changes or None,
             address=self.at.address,
+            overwrites=self.overwrites or None,
         )
 
 
@@ -620,6 +626,10 @@ def _name_in(collection: CollectionKey, file: RemoteFile) -> str:
 def _facts_of_metadata(before: str | None, metadata: MetadataSet, overwritten: MetadataValues | None) -> Facts:
     facts: dict[str, Any] = {"metadata before": before, "metadata": metadata.digest}
     return facts if overwritten is None else {**facts, "another client's metadata": metadata_set(overwritten).digest}
+
+
+def _facts_of_theirs(shapes: ImageRecord) -> Facts:
+    return {"another client's set": digest_of_shapes(encode_record(shapes))}
 
 
 def _facts_of_sent_file(file: DesiredFile) -> dict[str, Any]:

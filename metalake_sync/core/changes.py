@@ -32,8 +32,8 @@ class Reason(enum.StrEnum):
 class Change:
     """One difference. `what`: a metadata field, or one of `content`, `size`, `lake id`, `name`, `shapes of OPERATION`.
 
-    `before` and `after` are JSON values, or absent if there is no value. `before` of shapes is `unknown` if the planner
-    did not read the set.
+    `before` and `after` are JSON values, or absent if there is no value. `before` is `unknown` if the planner did not
+    read the set or the field, and the state does not have it either.
     """
 
     what: str
@@ -54,9 +54,14 @@ def shapes_of(operation: str) -> str:
     return f"shapes of {operation}"
 
 
-def metadata_changes(before: MetadataValues, update: MetadataValues) -> tuple[Change, ...]:
-    """Return the fields of an update with their previous values. `before`: the known metadata in the lake."""
-    return tuple(Change(name, before.get(name), value) for name, value in _tags_first(update))
+def metadata_changes(before: MetadataValues | None, update: MetadataValues) -> tuple[Change, ...]:
+    """Return the fields of an update with their previous values.
+
+    `before`: the known metadata in the lake. None: it is not known.
+    """
+    return tuple(
+        Change(name, UNKNOWN if before is None else before.get(name), value) for name, value in _tags_first(update)
+    )
 
 
 def content_changes(before: tuple[str | None, int | None], after: tuple[str | None, int]) -> tuple[Change, ...]:

@@ -309,7 +309,7 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
     update = dict(desired.metadata.values)
     if lake is not None:
         update = update_to_mend({}, desired.metadata.values, lake, rules.policy.tags)
-    changes = metadata_changes(lake or {}, update)
+    changes = metadata_changes(lake, update)
     if update and rules.policy.metadata_override:
         at = FileAt(rules.key, desired.name, remote.unique_name)
         actions.append(UpdateFileMetadata(at, desired.metadata, None, already, lake, changes, local=desired))

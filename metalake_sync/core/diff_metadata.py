@@ -76,7 +76,8 @@ def compare_fields(
     return MetadataDifference(
         changed,
         update,
-        metadata_changes(before or {} if lake is None else lake, update),
+        # Another client may have written fields of a file to which this manifest has written none.
+        metadata_changes(before or None if lake is None else lake, update),
         lake is not None and overwrites_others(before or {}, update, lake),
         tuple(fields_that_left(before or {}, wanted.values)) if changed else (),
     )

@@ -142,8 +142,8 @@ def compare_sets(
             if known is not None and policy is None and (gone := set_left(at, known, None)) is not None:
                 if looked and has_drifted(known, there):
                     shapes = there.shapes if there is not None else ImageRecord(at.name, ())
-                    gone = replace(gone, theirs=shapes)
-                decisions.take(SetDecision(gone))
+                    gone = replace(gone, theirs=shapes, overwrites=there is not None)
+                decisions.take(SetDecision(replace(gone, compared=looked)))
             if policy is None or not policy.known or policy.mode == "append":
                 continue
             if known is None and recorded.origin is Origin.ADOPTED:
@@ -152,8 +152,11 @@ def compare_sets(
         drifted = looked and (there is not None if known is None else has_drifted(known, there))
         on_drift = policy.on_drift if policy is not None else "ask"
         decision = compare_set(at, wanted, known, there, drifted=drifted, on_drift=on_drift)
-        if looked and there is None and isinstance(decision.action, Annotate):
-            decision = replace(decision, action=replace(decision.action, was_absent=True))
+        if looked and decision.action is not None:
+            action: SetAction = replace(decision.action, compared=True)
+            if there is None and isinstance(action, Annotate):
+                action = replace(action, was_absent=True)
+            decision = replace(decision, action=action)
         decisions.take(decision)
     return decisions
 
@@ -269,7 +272,7 @@ def _send(
     if there is not None:
         gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
     assert gone is not None, "a set is cleared only if the state or the lake has shapes"
-    return RemoveAnnotations(at, gone, reason, changes, theirs)
+    return RemoveAnnotations(at, gone, reason, changes, theirs, overwrites)
 
 
 def _with_shapes(there: RemoteSet | None) -> RemoteSet | None:

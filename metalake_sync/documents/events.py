@@ -52,6 +52,8 @@ class ClaimedEvent(Document):
 
     message_type: Literal["claimed"] = "claimed"
     files: int
+    only_in_lake: int | None = None
+    """How many matching files of the lake were not claimed, because they were not on this disk. Absent without any."""
     backup: str | None = None
 
 

@@ -2,28 +2,41 @@
 
 After a lost state, files that the manifest uploaded are adopted, and adopted files are never pruned.
 
-Owns: which records change. Must not: ask for approval, or change the lake.
+Owns: which records change, and their run in the history. Must not: ask for approval, or change the lake.
 """
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, field
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.apply.provenance import find_provenance
+from metalake_sync.core.changes import Reason
+from metalake_sync.core.snapshots import CollectionKey, Origin
+from metalake_sync.core.summary import Summary
 from metalake_sync.core.targets import Target, parse_targets
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import key_of
-from metalake_sync.project import Project
+from metalake_sync.planning.lake_listing import view_lake
+from metalake_sync.project import Project, new_run_id
 from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.runs import ActionRow
 from metalake_sync.state.store import StateStore
 
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
+
 NAMES_SHOWN = 10
+
+ORIGINS = (Origin.ADOPTED.value, Origin.UPLOADED.value)
+"""What the record of a claimed file says before and after."""
 
 ROWS_AT_ONCE = 10_000
 
@@ -40,6 +53,9 @@ class Claim:
     prune: bool = False
     rows: array[int] = field(default_factory=lambda: array("q"))
     """Their ids in the state."""
+    only_in_lake: list[str] = field(default_factory=list)
+    """Matching files of the lake that the state does not have, because they were not on this disk when the others were
+    adopted. They are not claimed: another client may have uploaded them."""
 
     @property
     def files(self) -> int:
@@ -53,12 +69,13 @@ def claim(
     *,
     lock_timeout_s: float = 0.0,
     all_names: bool = False,
+    command: str = "import --claim",
 ) -> tuple[list[Claim], Path | None]:
     """Record the adopted files that the targets match as uploaded.
 
-    `approve`: called with the claims before anything changes; raises to stop. `all_names`: collect every name. Returns
-    the claims, and the path of a backup of the state if something changed. Raises UsageError for a target that matches
-    no collection of the manifest or no recorded file.
+    `approve`: called with the claims before anything changes; raises to stop. `all_names`: collect every name.
+    `command`: for the history. Returns the claims, and the path of a backup of the state if something changed. Raises
+    UsageError for a target that matches no collection of the manifest or no recorded file.
     """
     with (
         project.state_backend.lock(command="import --claim", timeout_s=lock_timeout_s),
@@ -75,18 +92,60 @@ def claim(
                 found = Claim(key, prune=collection.prune)
                 _find(state, recorded[key], own, found, str(project.manifest.base_dir), all_names=all_names)
                 claims.append(found)
-        claims = [one for one in claims if one.files]
-        if not claims:
-            return [], None
+        with project.reach(state) as client:
+            for one in claims:
+                own = [target for target in parsed if target.collection == one.collection.name]
+                _find_only_in_lake(client, state, recorded[one.collection], own, one)
+        if not any(one.files for one in claims):
+            return claims, None
         approve(claims)
         copy = state.back_up()
         with state.write():
-            for one in claims:
-                rows = iter(one.rows)
-                while page := list(islice(rows, ROWS_AT_ONCE)):
-                    state.files.claim(page)
+            _record(project, state, claims, recorded, command)
             state.advance_serial()
         return claims, copy
+
+
+def _record(
+    project: Project,
+    state: StateStore,
+    claims: Sequence[Claim],
+    recorded: Mapping[CollectionKey, CollectionHandle],
+    command: str,
+) -> None:
+    """Record the files as uploaded, and the run that did so in the history."""
+    run_id, started = new_run_id(), _now()
+    provenance = find_provenance(project.manifest.base_dir, project.command_line)
+    state.runs.begin(run_id, command, started, provenance, lake_identity(project.manifest))
+    for one in claims:
+        key, rows = one.collection, set(one.rows)
+        claimed = (row.name for row in state.files.adopted(recorded[key]) if row.row_id in rows)
+        history = (
+            ActionRow("claim", str(key), name, Reason.REQUESTED.value, *ORIGINS, type=key.type.value)
+            for name in list(claimed)
+        )
+        while page := list(islice(history, ROWS_AT_ONCE)):
+            state.runs.record_actions(run_id, page)
+        ids = iter(one.rows)
+        while numbers := list(islice(ids, ROWS_AT_ONCE)):
+            state.files.claim(numbers)
+    files = sum(one.files for one in claims)
+    state.runs.finish(run_id, _now(), "done", {**asdict(Summary.empty()), "claim": files})
+
+
+def _find_only_in_lake(
+    client: LakeClient, state: StateStore, handle: CollectionHandle, targets: Sequence[Target], found: Claim
+) -> None:
+    """Find the files of the lake that match and that the state does not have."""
+    view = view_lake(client, found.collection, None, full=True)
+    listed = view.listing.names() if view.listing is not None else ()
+    names = [name for name in listed if any(target.takes(found.collection.name, name) for target in targets)]
+    known = state.files.named(handle, names)
+    found.only_in_lake = sorted(name for name in names if name not in known)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _find(

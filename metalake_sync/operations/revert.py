@@ -17,14 +17,22 @@ from functools import partial
 from typing import Any
 
 from metalake_sync.annotations.images import Size
+from metalake_sync.core.actions import Rerecord
 from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.diff_sets import OnDrift
 from metalake_sync.core.events import EventSink, Observing
-from metalake_sync.core.metadata import NO_METADATA
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
-from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, CollectionPolicy, MediaType, RecordedCollection
+from metalake_sync.core.snapshots import (
+    AnnotationKind,
+    CollectionKey,
+    CollectionPolicy,
+    DesiredFile,
+    MediaType,
+    RecordedCollection,
+)
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.operations.revert_sets import (
@@ -35,7 +43,7 @@ from metalake_sync.operations.revert_sets import (
     empty_index,
     sent_sets,
 )
-from metalake_sync.operations.revert_updates import MetadataReverts
+from metalake_sync.operations.revert_updates import VALUES_LOST, MetadataReverts
 from metalake_sync.operations.reverted_run import RevertedRun, changes_values
 from metalake_sync.planning.desired import DesiredCollection, key_of
 from metalake_sync.planning.lake_listing import LakeView, view_lake
@@ -170,6 +178,7 @@ class RevertPlanner:
             there = self._sets_of(client, view, operation, {files[name].unique_name or "": name for name in sent})
             for name, shapes in there:
                 reverts.decide(sent[name], files[name], shapes, paths.get(name))
+            self._note_unverified(reverts, str(key))
             plan.annotations += reverts.actions
             settled.update(reverts.as_before)
         self._plan_metadata(plan, handle, known, files, changes, settled)
@@ -216,8 +225,13 @@ class RevertPlanner:
         changed = _metadata_changes(changes)
         recorded = self.state.files.named(handle, [name for name in changed if name is not None and name in files])
         before = {name: one.metadata_digest for name, one in recorded.items()}
-        for action in self._metadata.updates(plan.key, changed, files, before, plan.policy, settled):
-            plan.metadata.append(action)
+
+        def rerecord(at: FileAt, ours: MetadataSet) -> None:
+            one = recorded[at.name]
+            file = DesiredFile(one.name, one.path, one.fingerprint, ours)
+            plan.rerecords.append(Rerecord(plan.key, file, local=False, metadata=True))
+
+        plan.metadata += self._metadata.updates(plan.key, changed, files, before, plan.policy, settled, rerecord)
         if None in changed:
             self._metadata.plan_head(plan, known, changed[None])
 
@@ -264,7 +278,9 @@ class RevertPlanner:
         before = {name: one.digest for name, one in records.metadata().items() if name in changed}
         plan = AddressedPlan(address)
         settled: set[str] = set()
-        plan.actions += self._metadata.updates(address, changed, files, before, CollectionPolicy(), settled)
+        plan.actions += self._metadata.updates(
+            address, changed, files, before, CollectionPolicy(), settled, lambda *one: plan.settled.append(one)
+        )
         plan.unchanged = len(settled)
         if changed:
             yield plan
@@ -375,10 +391,18 @@ class RevertPlanner:
             if names:
                 clause = counted(len(names), one, many) + rest
                 self._notes.append(Note.naming(NoteCode.FILES_NOT_REVERTED, clause, names, str(key)))
+        claimed = [one.row.file for one in changes if one.row.action == "claim" and one.row.file is not None]
+        if claimed:
+            clause = f"{counted(len(claimed), 'claimed file stays', 'claimed files stay')} recorded as uploaded"
+            self._notes.append(Note.naming(NoteCode.FILES_NOT_REVERTED, clause, claimed, str(key)))
         if any(one.row.action == "create_collection" for one in changes):
             self._notes.append(Note(NoteCode.FILES_NOT_REVERTED, "the collection that the run created stays", str(key)))
 
     def _note_unverified(self, reverts: SetReverts, where: str) -> None:
+        if reverts.not_compared:
+            what = counted(len(reverts.not_compared), "set", "sets")
+            clause = f"the run did not read {what} of '{reverts.operation}' before it sent others; {VALUES_LOST}"
+            self._notes.append(Note.naming(NoteCode.SETS_UNVERIFIED, clause, reverts.not_compared, where))
         if reverts.unverified:
             clause = (
                 f"{counted(len(reverts.unverified), 'set', 'sets')} of '{reverts.operation}' cannot be compared with"

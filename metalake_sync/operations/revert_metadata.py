@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from metalake_sync.core.changes import Change, metadata_changes
 from metalake_sync.core.metadata import (
+    NO_METADATA,
     TAGS,
     MetadataSet,
     MetadataValues,
@@ -36,6 +37,8 @@ class ChangedMetadata:
     """What the run wrote."""
     confirmed: MetadataValues | None = None
     """What we had written before the run, if another client had changed it. None: it is `before`."""
+    compared: bool = True
+    """Whether the run read the lake's values. False: `before` is what we had written."""
 
     def fields(self) -> Iterator[str]:
         """Yield the fields that the run wrote, except for Tags and for fields that the lake computes."""
@@ -53,8 +56,8 @@ class MetadataReverted:
 
     wanted: MetadataSet
     """What the lake should have."""
-    record: MetadataSet | None
-    """What to record as ours. None: `wanted`."""
+    record: MetadataSet
+    """What to record as ours."""
     lake: dict[str, Any]
     """The lake's values of the fields that the run changed; the wanted values of all other fields."""
     update: dict[str, Any]
@@ -85,7 +88,7 @@ def revert_metadata(
     """
     wanted, ours = dict(recorded), dict(recorded)
     seen: dict[str, Any] = {}
-    found = MetadataReverted(metadata_set({}), None, {}, {}, ())
+    found = MetadataReverted(NO_METADATA, NO_METADATA, {}, {}, ())
     for name in run.fields():
         there = lake.get(name, _ABSENT)
         if there is not _ABSENT and name in run.before and same_value(there, run.before[name]):
@@ -108,20 +111,20 @@ def revert_metadata(
     # A plan does not read Tags before it writes the first ones, so the lake may have had some of them.
     found.tags_unknown = TAGS not in run.before and bool(run.after.get(TAGS))
     changed_tags = _ChangedTags.by(run, tags) if not found.tags_unknown else None
+    own_tags = _ChangedTags.by(ChangedMetadata(run.ours_before(), run.after), "own") if not found.tags_unknown else None
+    if own_tags is not None:
+        _put_tags(ours, own_tags.undone(recorded.get(TAGS, ())), keep_empty=TAGS in run.ours_before())
     if changed_tags is not None:
         # The write adds the Tags of other clients to ours, except with `exact`. A Tag that another client
         # removed stays removed.
         there = [tag for tag in lake.get(TAGS, ()) if tags == "exact" or tag in recorded.get(TAGS, ())]
         _put_tags(wanted, changed_tags.undone(there), keep_empty=TAGS in run.before)
-        own_tags = _ChangedTags.by(ChangedMetadata(run.ours_before(), run.after), "own")
-        if own_tags is not None:
-            _put_tags(ours, own_tags.undone(recorded.get(TAGS, ())), keep_empty=TAGS in run.ours_before())
         if TAGS in lake:
             seen[TAGS] = lake[TAGS]
     written = {name for name in (*wanted, TAGS) if name in seen or not same_json(wanted.get(name), recorded.get(name))}
     found.lake = {name: value for name, value in wanted.items() if name not in written} | seen
     found.wanted = metadata_set(wanted)
-    found.record = metadata_set(ours) if not same_json(ours, wanted) else None
+    found.record = metadata_set(ours)
     found.update = update_to_mend(recorded, wanted, found.lake, tags)
     found.changes = metadata_changes(found.lake, found.update)
     found.overwrites &= any(name != TAGS for name in found.update)

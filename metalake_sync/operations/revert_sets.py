@@ -73,6 +73,8 @@ class SetReverts:
     """Images whose set is in the lake as it was before the run."""
     unverified: list[str] = field(default_factory=list)
     """Images whose set can't be compared with the lake's, so that the records were trusted."""
+    not_compared: list[str] = field(default_factory=list)
+    """Images whose set the run replaced without reading it."""
 
     def decide(self, sent: SentByRun, at: FileAt, shapes: Sequence[Any] | None, path: str | None = None) -> None:
         """Decide about one image.
@@ -83,7 +85,10 @@ class SetReverts:
         values = self.state.runs.values_of(sent.first)
         before, after = values.set_before, self.state.runs.values_of(sent.last).set_after
         if before is None:
-            self.left_out("the history does not have the shapes before the run", sent.name)
+            clause = "the history does not have the shapes before the run"
+            if not at.managed:
+                clause += ": only '--refresh full' reads the sets of unmanaged files"
+            self.left_out(clause, sent.name)
             return
         before = replace(before, image=sent.name)
         there = self._lake_set(sent.name, shapes)
@@ -131,6 +136,8 @@ class SetReverts:
             to_send = merge.shapes if merge is not None else to_send
             self._keep(sent.name, record, to_send)
         self.actions.append(action)
+        if not values.compared:
+            self.not_compared.append(sent.name)
         has_fractions = before.normalized or (after is not None and after.normalized)
         self.compared[action.key] = ComparedSet(
             sent,

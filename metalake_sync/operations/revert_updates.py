@@ -5,12 +5,12 @@ Owns: the actions. Must not: decide about fields (`revert_metadata`), or send an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from metalake_sync.core.actions import UpdateFileMetadata, UpdateHead
+from metalake_sync.core.actions import RerecordHead, UpdateFileMetadata, UpdateHead
 from metalake_sync.core.addresses import FileAt, Place
 from metalake_sync.core.changes import Reason
-from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, metadata_set
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionPolicy, RecordedCollection
@@ -21,6 +21,8 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in, remote_details
 from metalake_sync.state.runs import RunChange
 from metalake_sync.state.store import StateStore
+
+VALUES_LOST = "what another client had written by then does not come back"
 
 
 @dataclass(slots=True)
@@ -42,11 +44,12 @@ class MetadataReverts:
         recorded: Mapping[str, str],
         policy: CollectionPolicy,
         settled: set[str],
+        rerecord: Callable[[FileAt, MetadataSet], None],
     ) -> Iterator[UpdateFileMetadata]:
         """Yield the updates of files.
 
         `recorded`: the digests of what was written last. `settled`: receives the names of files whose metadata is as
-        before the run.
+        before the run. `rerecord`: receives the metadata to record as ours, where nothing is sent.
         """
         runs = {
             name: run
@@ -58,6 +61,7 @@ class MetadataReverts:
         ]
         details = remote_details(self.client, asked, self.calls_at_once)
         unverified: list[str] = []
+        not_compared: list[str] = []
         for name, run in runs.items():
             at = files[name]
             before = recorded.get(name)
@@ -67,6 +71,8 @@ class MetadataReverts:
             if there is None:
                 unverified.append(name)
             if found.update:
+                if not run.compared:
+                    not_compared.append(name)
                 yield UpdateFileMetadata(
                     at,
                     found.wanted,
@@ -75,10 +81,17 @@ class MetadataReverts:
                     found.lake if there is not None else None,
                     found.changes,
                     found.overwrites,
-                    record=found.record,
+                    record=found.record if found.record.digest != found.wanted.digest else None,
                 )
-            elif not (found.changed_later or found.stay or found.tags_unknown):
+                continue
+            if found.record.digest != metadata_set(ours).digest:
+                rerecord(at, found.record)
+            if not (found.changed_later or found.stay or found.tags_unknown):
                 settled.add(name)
+        if not_compared:
+            what = counted(len(not_compared), "file", "files")
+            clause = f"the run did not read the metadata of {what} before it wrote it; {VALUES_LOST}"
+            self.notes.append(Note.naming(NoteCode.METADATA_UNVERIFIED, clause, not_compared, str(place)))
         if unverified:
             self.notes.append(
                 Note.naming(
@@ -97,7 +110,9 @@ class MetadataReverts:
         if values.metadata_after is None or values.metadata_before is None:
             self.run.leave_out("the history does not have the metadata before the run", change.row.file or "*", where)
             return None
-        return ChangedMetadata(values.metadata_before, values.metadata_after, values.metadata_confirmed)
+        return ChangedMetadata(
+            values.metadata_before, values.metadata_after, values.metadata_confirmed, values.compared
+        )
 
     def _reverted(
         self,
@@ -131,6 +146,9 @@ class MetadataReverts:
         lake = fields_in(self.client.collection_details(plan.lake_id, fields), fields)
         found = self._reverted(plan.key, None, run, recorded or {}, lake, plan.policy)
         if found.update:
+            if not run.compared:
+                clause = f"the run did not read the metadata of the collection before it wrote it; {VALUES_LOST}"
+                self.notes.append(Note(NoteCode.METADATA_UNVERIFIED, clause, str(plan.key)))
             plan.update_head = UpdateHead(
                 plan.key,
                 found.wanted,
@@ -139,5 +157,7 @@ class MetadataReverts:
                 found.lake,
                 found.changes,
                 found.overwrites,
-                found.record,
+                found.record if found.record.digest != found.wanted.digest else None,
             )
+        elif found.record.digest != metadata_set(recorded or {}).digest:
+            plan.rerecord_head = RerecordHead(plan.key, found.record)

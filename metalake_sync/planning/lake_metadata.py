@@ -2,8 +2,8 @@
 
 Owns: which fields are read, and of how many files. Must not: decide what becomes of a field (`core.diff_metadata`).
 
-A call returns the fields of one file. So only fields are read that the plan changes. Tags are not among them: `apply`
-merges them with those of other clients.
+A call returns the fields of one file. So only fields are read that the plan changes. A file of which only Tags change
+is not read: `apply` merges them with those of other clients.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class ChangedMetadata:
 
 
 def changed_fields(before: MetadataValues, wanted: MetadataValues) -> list[str]:
-    """Return the fields that an update changes and another client may have changed too."""
-    return [name for name in update_to_send(before, wanted) if name != TAGS and not is_computed(name)]
+    """Return the fields that an update changes and another client may have changed too. Tags are among them only if
+    another field is."""
+    fields = [name for name in update_to_send(before, wanted) if not is_computed(name)]
+    return fields if fields != [TAGS] else []
 
 
 def lake_values(before: MetadataValues, fields: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:

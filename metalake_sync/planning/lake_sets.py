@@ -152,6 +152,9 @@ class SetReader:
     def _changing(self, candidate: Candidate, known: RecordedFile | None) -> Iterator[str]:
         """The operations in which the plan may send another set than the lake has."""
         recorded = known.annotations if known is not None else {}
+        for operation, gone in recorded.items():
+            if operation not in self.rules.operations and gone.digest != EMPTY_SET_DIGEST:
+                yield operation  # The manifest dropped the operation.
         for operation, policy in self.rules.operations.items():
             wanted, before = candidate.annotations.get(operation), recorded.get(operation)
             if not policy.known or (wanted is None and (before is None or policy.mode == "append")):
@@ -160,7 +163,7 @@ class SetReader:
             if before is None:
                 if digest != EMPTY_SET_DIGEST and operation not in self.elsewhere:
                     yield operation
-            elif before.digest != digest and policy.on_drift != "overwrite":
+            elif before.digest != digest:
                 yield operation
 
     def _is_too_large(self, operation: str, changing: int) -> bool:

@@ -134,7 +134,9 @@ class Reconciler:
         A full refresh has read the sets of recorded files already.
         """
         inspector = self.inspector
-        if inspector.client is None or not self.rules.operations:
+        if inspector.client is None:
+            return {}
+        if not self.rules.operations and not any(known.annotations for known in recorded.values()):
             return {}
         files: dict[str, tuple[RecordedFile | None, RemoteFile]] = {
             name: (None, remote) for name, remote in adoptable.items()

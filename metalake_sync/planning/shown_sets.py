@@ -42,17 +42,18 @@ class ShownSetsFromState:
     def is_comparable(self, action: Action) -> bool:
         """Whether an action changes a set that the lake has, and the shapes of both are known. False: it has no set,
         its image is uploaded with it, or another client changed the set and the plan did not read it."""
-        if isinstance(action, Annotate) and action.theirs is not None:
-            return True
-        if not isinstance(action, Annotate | RemoveAnnotations) or action.reason is Reason.DRIFTED:
+        if not isinstance(action, Annotate | RemoveAnnotations):
             return False
-        overwrites = isinstance(action, Annotate) and action.overwrites
-        return not overwrites and not (action.at.managed and action.at.unique_name is None)
+        if action.theirs is not None:
+            return True
+        if action.reason is Reason.DRIFTED or action.overwrites:
+            return False
+        return not (action.at.managed and action.at.unique_name is None)
 
     def compare(self, action: Action) -> SetComparison:
         """Compare the set that an action sends or clears with its base. The action must be comparable."""
         assert isinstance(action, Annotate | RemoveAnnotations), "other actions are not comparable"
-        if isinstance(action, Annotate) and action.theirs is not None:
+        if action.theirs is not None:
             return self._compare_with_theirs(action, action.theirs)
         at, operation = action.at, action.annotations.operation
         records = self._records(at.place)
@@ -72,7 +73,7 @@ class ShownSetsFromState:
             return None
         return self._path(action.at.place, action.at.name)
 
-    def _compare_with_theirs(self, action: Annotate, theirs: ImageRecord) -> SetComparison:
+    def _compare_with_theirs(self, action: Annotate | RemoveAnnotations, theirs: ImageRecord) -> SetComparison:
         """Compare the set that is sent with the set of another client, and theirs with the one confirmed last."""
         from metalake_sync.annotations.readback import as_stored
         from metalake_sync.core.shape_diff import diff
@@ -82,7 +83,12 @@ class ShownSetsFromState:
         at, operation, kind = action.at, action.annotations.operation, action.annotations.kind
         records = self._records(at.place)
         base = records.base(operation, at.name) if records is not None else None
-        sent = action.merge.shapes if action.merge is not None else self._wanted(at.place, operation, at.name)
+        if isinstance(action, RemoveAnnotations):
+            sent = ImageRecord(at.name, ())
+        elif action.merge is not None:
+            sent = action.merge.shapes
+        else:
+            sent = self._wanted(at.place, operation, at.name)
         path = self._path(at.place, at.name) if sent.normalized or (base is not None and base.normalized) else None
         size = image_size(os.path.join(self.base_dir, path)) if path is not None else None
         try:

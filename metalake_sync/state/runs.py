@@ -64,7 +64,7 @@ class ActionRow:
     """The key of the address of an unmanaged file. None for a managed file."""
     confirmed: str | None = None
     """The digest of the metadata that the lake confirmed to us last, if another client had changed it before the
-    action. Otherwise None: `before` is that digest."""
+    action. Otherwise None: `before` is that digest. Equal to `before`: the lake's metadata was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ class SentSet:
     after: int | None
     kind: str | None = None
     confirmed: int | None = None
-    """The base that the state had before, if another client had changed the set. None: it is `before`, or not known."""
+    """The base that the state had before, if another client had changed the set. None: it is `before`, or not known.
+    Equal to `before`: the lake's set was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,9 @@ class Values:
     metadata_confirmed: MetadataValues | None = None
     """The metadata that we had written, if another client had changed it before the action. None: it is
     `metadata_before`."""
+    compared: bool = True
+    """Whether the lake's values were read before the action. False: the values before are those that the lake had
+    confirmed last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +253,16 @@ class Runs:
                 set_before=of_history(name, before),
                 set_after=of_history(name, after),
                 kind=kind,
-                set_confirmed=of_history(name, confirmed),
+                set_confirmed=of_history(name, confirmed if confirmed != before else None),
+                compared=confirmed is None or confirmed != before,
             )
         if row.action != "update_metadata":
             return Values()
         written = self._metadata_sets.values
-        digests = (row.before, row.after, row.confirmed)
+        compared = row.before is not None and row.confirmed != row.before
+        digests = (row.before, row.after, row.confirmed if compared else None)
         metadata_before, metadata_after, metadata_confirmed = (written(one) if one else None for one in digests)
-        return Values(metadata_before, metadata_after, metadata_confirmed=metadata_confirmed)
+        return Values(metadata_before, metadata_after, metadata_confirmed=metadata_confirmed, compared=compared)
 
     def later(self, run_id: str) -> Iterator[LaterAction]:
         """Yield the actions of later runs, in the order in which they were recorded."""

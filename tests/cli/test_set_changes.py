@@ -224,8 +224,52 @@ def test_a_cleared_set_counts_in_the_label_sums() -> None:
     gone = RecordedSet("human", AnnotationKind.HUMAN, "D", 3)
     action = RemoveAnnotations(FileAt(KEY, "a.jpg", "cells_a.jpg"), gone)
     document = plan_document(plan_of(action, sets={"a.jpg": known(BEFORE, [])}))
-    assert told(document)[1] == "    - a.jpg  removed from manifest, 3 shapes in human"
+    assert told(document)[1:5] == [
+        "    - a.jpg  removed from manifest, 3 shapes in human",
+        "          RBC  (10,10 20×20) removed",
+        "          RBC  (50,10 20×20) removed",
+        "          WBC  (90,50 40×40) removed",
+    ]
     assert footer(document).endswith("labels: RBC −2, WBC −1")
+
+
+def with_theirs(mine: Sequence[str], theirs: Sequence[str]) -> SetComparison:
+    """The sets of a conflict: another client made `theirs` of BEFORE, and the source has `mine`."""
+    return SetComparison("lake", diff(record(theirs), record(mine)), diff(record(BEFORE), record(theirs)))
+
+
+def test_equal_overwriting_updates_are_one_line() -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    theirs = [f"{one} confidence=0.5" for one in BEFORE]
+    sets = {name: with_theirs(RENAMED, theirs) for name in names}
+    sets["3.jpg"] = with_theirs(RENAMED, MOVED)
+    document = plan_document(plan_of(*(replace(annotate(name), overwrites=True) for name in names), sets=sets))
+    assert told(document)[1:8] == [
+        "    ~ 3.jpg    overwrites what another client wrote, human: 1 box moved and relabeled, 1 box relabeled, 1"
+        " unchanged",
+        "          RBC → Erythrocyte  (13,10 17×20) → (10,10 20×20)",
+        "          RBC → Erythrocyte  (50,10 20×20)",
+        "          the other client: 1 box moved, 2 unchanged",
+        "            RBC  (10,10 20×20) → (13,10 17×20)",
+        "    ~ 5 files  overwrites what another client wrote, human: RBC relabeled to Erythrocyte and confidence"
+        " removed, 10 boxes; WBC confidence removed, 5 boxes; the other client: RBC confidence added, 10 boxes; WBC"
+        " confidence added, 5 boxes",
+        "",
+    ]
+
+
+def test_sets_that_are_cleared_for_one_reason_are_one_line() -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    gone = RecordedSet("human", AnnotationKind.HUMAN, "D", 3)
+    actions = [RemoveAnnotations(FileAt(KEY, name, f"cells_{name}"), gone) for name in names]
+    actions[2] = replace(actions[2], overwrites=True)
+    sets = {name: known(BEFORE[number % 2 :], []) for number, name in enumerate(names)}
+    sets["2.jpg"] = with_theirs([], MOVED)
+    document = plan_document(plan_of(*actions, sets=sets))
+    lines = told(document)
+    assert lines[1] == ("    - 2.jpg    removed from manifest, overwrites what another client wrote, 3 shapes in human")
+    assert "    - 5 files  removed from manifest, 15 shapes in human" in lines
+    assert told(document, all_lines=True)[1] == "    - 0.jpg  removed from manifest, 3 shapes in human"
 
 
 def test_one_line_says_what_a_renamed_file_keeps() -> None:

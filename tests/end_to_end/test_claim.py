@@ -102,3 +102,31 @@ def test_a_wrong_claim_is_a_usage_error(lost: World, flags: list[str], says: str
     done = lost.run("import", *flags, "--auto-approve", "manifest.yaml")
     assert done.code == 64
     assert says in done.err
+
+
+def test_a_claim_is_a_run_of_the_history(lost: World) -> None:
+    lost.good("import", "--claim", "birds/*.png", "--auto-approve", "manifest.yaml")
+    (run, _) = lost.good("history", "--json", "manifest.yaml").document
+    assert run["command"] == "import --claim 'birds/*.png' manifest.yaml"
+    assert "--claim" in run["provenance"]["command_line"]
+    assert [(one["action"], one["file"], one["before"], one["after"]) for one in run["actions"]] == [
+        ("claim", "a.png", "adopted", "uploaded"),
+        ("claim", "b.png", "adopted", "uploaded"),
+    ]
+    told = lost.good("history", "--run", run["id"], "--diff", "manifest.yaml").out
+    assert "claim              birds/a.png  requested  adopted → uploaded" in told
+    assert "claim 2" in lost.good("status", "manifest.yaml").out
+    reverted = lost.good("revert", run["id"], "manifest.yaml").out
+    assert "birds: 2 claimed files stay recorded as uploaded: a.png, b.png" in reverted
+
+
+def test_a_file_that_was_not_on_the_disk_is_named_and_not_claimed(lost: World) -> None:
+    (lost.folder / "images" / "a.png").unlink()
+    done = lost.good("import", "--claim", "birds/*.png", "--auto-approve", "manifest.yaml").out
+    assert "Claimed 1 file." in done
+    assert "note: birds: 1 matching file of the lake cannot be claimed, because it was not on this disk" in done
+    assert ": a.png. 'prune' leaves them." in done
+    again = lost.good("import", "--claim", "birds/*.png", "--auto-approve", "--json", "manifest.yaml")
+    assert again.events[-1] == {"message_type": "claimed", "files": 0, "only_in_lake": 1}
+    lost.images("a.png")
+    assert "Claimed 1 file." in lost.good("import", "--claim", "birds/*.png", "--auto-approve", "manifest.yaml").out

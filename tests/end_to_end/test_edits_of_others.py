@@ -103,7 +103,7 @@ def test_the_plan_reads_only_operations_in_which_something_changes(annotated: Wo
     assert pages() == 0
     manifest(annotated, on_drift="overwrite")
     plan(annotated)
-    assert pages() == 0
+    assert pages() == 1
 
 
 def test_ask_shows_their_edit_and_stops(annotated: World) -> None:
@@ -239,6 +239,48 @@ def test_a_set_is_not_cleared_over_their_edit_where_sets_are_kept(annotated: Wor
     apply(annotated)
     assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
     assert actions(annotated, "--refresh", "full") == []
+
+
+CLEARED = {"gull_png": FIRST["gull_png"], "jay_png": FIRST["jay_png"]}
+"""Our edit: the crow has no boxes any more."""
+
+
+@pytest.mark.parametrize("options", [(), ("--refresh", "full")])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_clearing_a_set_that_they_edited_is_an_overwrite(
+    annotated: World, options: tuple[str, ...], dropped: bool
+) -> None:
+    edit(annotated, CROW, *THEIRS)
+    if dropped:
+        annotated.manifest(BIRDS)
+    else:
+        annotated.write("boxes.json", boxes(**CLEARED))
+    found = {action["file"]: action for action in plan(annotated, *options)["actions"]}
+    assert [name for name, action in found.items() if action.get("overwrites")] == [CROW]
+    changes = found[CROW]["shape_changes"]
+    assert [one["before"]["bbox"] for one in changes["changes"]] == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert moved(changes["by_others"]) == [([20, 10, 6, 6], [20, 12, 6, 6])]
+    text = annotated.good("plan", *options, "manifest.yaml").out
+    assert "overwrites what another client wrote" in text
+    assert "bird  (20,12 6×6) removed" in text
+    assert "the other client: 1 box moved, 1 unchanged" in text
+    assert "overwrites what another client wrote" in annotated.good("plan", "--markdown", *options, "manifest.yaml").out
+    assert apply(annotated, *options).code == 7
+    annotated.good("plan", *options, "--out", "clear.plan", "manifest.yaml")
+    edit(annotated, CROW, box("bird", 3, 3, 3, 3))
+    assert annotated.run("apply", *options, "clear.plan").code == 7
+    assert in_lake(annotated, CROW) == [[3, 3, 3, 3]]
+    assert apply(annotated, "--auto-approve", *options).code == 0
+    assert in_lake(annotated, CROW) == []
+
+
+def test_clearing_a_set_that_nobody_edited_lists_its_shapes(annotated: World) -> None:
+    annotated.write("boxes.json", boxes(**CLEARED))
+    assert actions(annotated) == [("remove_annotations", CROW, False)]
+    text = annotated.good("plan", "manifest.yaml").out
+    assert "- crow.png  annotations changed, shapes of people: 2 → 0\n" in text
+    assert "bird  (1,1 8×8) removed" in text
+    assert "labels: bird −2" in text
 
 
 def test_a_lost_state_sends_only_what_differs_and_asks_about_it(annotated: World) -> None:

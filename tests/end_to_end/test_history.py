@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from typing import Any
 
@@ -151,3 +152,34 @@ def test_a_wrong_time_to_keep_the_history_is_an_error(world: World) -> None:
         done = world.run("validate", "manifest.yaml")
         assert done.code == 64
         assert "'keep' is not a number of days. Write a number of days such as 90d, or forever." in done.err
+
+
+def test_values_before_a_lost_state_are_unknown(world: World) -> None:
+    world.images("a.png")
+    collection = {"name": "birds", "type": "image", "folders": [{"path": "images"}], "metadata": {"Site": "north"}}
+    world.manifest(collection)
+    world.good("apply", "manifest.yaml")
+    shutil.rmtree(world.folder / ".metalake-sync")
+    world.good("import", "manifest.yaml")
+    world.manifest({**collection, "metadata": {"Site": "south"}, "metadata_override": True})
+    planned = world.good("plan", "--json", "manifest.yaml").document["actions"]
+    (file,) = (one for one in planned if one.get("file") == "a.png")
+    assert file["changes"] == [{"what": "Site", "before": "unknown", "after": "south"}]
+    assert "Site: unknown → south" in world.good("plan", "manifest.yaml").out
+    world.good("apply", "manifest.yaml")
+    run = last_run(world, "--diff")
+    assert "none →" not in world.good("history", "--run", run["id"], "manifest.yaml").out
+    assert [one["changes"][0]["before"] for one in run["actions"] if one["file"]] == ["unknown"]
+
+
+def test_a_saved_revert_is_told_as_a_revert(world: World) -> None:
+    world.images("a.png")
+    write_boxes(world, "RBC", *PLACES)
+    describe(world, "one")
+    world.good("apply", "manifest.yaml")
+    write_boxes(world, "RBC", (3, 1), *PLACES[1:])
+    world.good("apply", "manifest.yaml")
+    run = last_run(world)["id"]
+    world.good("revert", run, "--out", "back.plan", "manifest.yaml")
+    world.good("apply", "back.plan")
+    assert last_run(world)["command"] == f"revert {run} manifest.yaml (saved as back.plan)"

@@ -62,6 +62,13 @@ CASES = {
     "tags that the run wrote first stay, because the lake may have had them": Case(
         {}, {"Tags": ["a"]}, {"Tags": ["a"]}, {}, {"Tags": ["a"]}
     ),
+    "a tag of the run that another client had set before it": Case(
+        {"Tags": ["a", "x"]}, {"Tags": ["a", "x"]}, {"Tags": ["a", "x"]}, {}, {"Tags": ["a"]},
+        confirmed={"Tags": ["a"]},
+    ),
+    "the first tag of a lake without tags": Case(
+        {"Tags": []}, {"Tags": ["a"]}, {"Tags": ["a"]}, {"Tags": []}, {}, confirmed={}
+    ),
     "the last tag, removed by the run": Case({"Tags": ["a"]}, {}, {"Tags": []}, {"Tags": ["a"]}, {"Tags": ["a"]}),
     "tags of another client stay": Case(
         {"Tags": ["a"]}, {"Tags": ["b"]}, {"Tags": ["b", "x"]}, {"Tags": ["x", "a"]}, {"Tags": ["a"]}
@@ -100,7 +107,7 @@ def test_what_a_revert_writes(name: str) -> None:
         changed_later=case.changed_later,
     )
     assert found.update == case.update
-    assert (found.wanted if found.record is None else found.record).values == case.record
+    assert found.record.values == case.record
     assert (found.overwrites, tuple(found.stay), tuple(found.changed_later)) == (
         case.overwrites,
         case.stay,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -89,28 +90,50 @@ def _claim(
     project: Project, flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lock_timeout_s: float
 ) -> None:
     """Record adopted files as uploaded, after approval."""
-    from metalake_sync.operations.claiming import claim
+    from metalake_sync.operations.claiming import NAMES_SHOWN, claim
 
     def approve(claims: Sequence[Claim]) -> None:
         if not (flags.as_json or flags.quiet):
             for one in claims:
-                for line in _claim_lines(one):
+                for line in _claim_lines(one) if one.files else ():
                     click.echo(line)
         files = count(sum(one.files for one in claims), "file")
         question = f"Record {files} as uploaded by this manifest?"
         ask(question, approved=approved, as_json=flags.as_json, without="Nothing was claimed.")
 
-    claims, copy = claim(project, targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose)
+    command = shlex.join(["import", *(word for target in targets for word in ("--claim", target)), flags.manifest])
+    claims, copy = claim(
+        project, targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose, command=command
+    )
     files = sum(one.files for one in claims)
     if flags.as_json:
         from metalake_sync.documents.base import to_json
         from metalake_sync.documents.events import ClaimedEvent
 
-        echo_json(to_json(ClaimedEvent(files=files, backup=str(copy) if copy else None)))
-    elif copy is None:
+        only_in_lake = sum(len(one.only_in_lake) for one in claims) or None
+        echo_json(to_json(ClaimedEvent(files=files, only_in_lake=only_in_lake, backup=str(copy) if copy else None)))
+        return
+    if copy is None:
         click.echo("Nothing to claim: no adopted file matches.")
     else:
         click.echo(f"Claimed {count(files, 'file')}. The copy of the old state is {copy}.")
+    for one in claims:
+        if one.only_in_lake:
+            click.echo(_only_in_lake_line(one, len(one.only_in_lake) if flags.verbose else NAMES_SHOWN))
+
+
+def _only_in_lake_line(claim: Claim, most: int) -> str:
+    names = claim.only_in_lake[:most]
+    more = "" if len(names) == len(claim.only_in_lake) else ", …"
+    number = len(claim.only_in_lake)
+    why = "it was" if number == 1 else "they were"
+    listed = ", ".join(map(shown, names)) + more
+    return (
+        f"note: {shown(str(claim.collection))}: {count(number, 'matching file')} of the lake cannot be claimed, because"
+        f" {why} not on this disk and another client may have uploaded such files: {listed}."
+        " 'prune' leaves them. Put the files back into the sources and run the command again, or use 'metalake-sync"
+        " trash collection'."
+    )
 
 
 def _claim_lines(claim: Claim) -> Iterator[str]:

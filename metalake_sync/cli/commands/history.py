@@ -113,8 +113,7 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
                     for detail in line.details if diff else ():
                         click.echo(f"      {detail}")
                     continue
-                values = f"  {_short(row.before)} → {_short(row.after)}" if row.before or row.after else ""
-                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{values}"))
+                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{_ids(row)}"))
             if len(actions) > len(visible):
                 click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
 
@@ -160,8 +159,16 @@ def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:
         yield f"$ {shown(known.command_line)}"
 
 
-def _short(value: str | None) -> str:
+def _ids(row: ActionRow) -> str:
+    """Return the digests or ids before and after an action whose values the history does not have."""
+    if row.action == "adopt":
+        return f"  {_short(row.after)}"
+    nothing = "unknown" if row.action in ("annotate", "update_metadata") else "none"
+    return f"  {_short(row.before, nothing)} → {_short(row.after)}" if row.before or row.after else ""
+
+
+def _short(value: str | None, nothing: str = "none") -> str:
     if value is None:
-        return "none"
+        return nothing
     # Users need a complete id to find a trashed file. A digest may be shortened.
     return value if len(value) <= 32 else f"{value[:12]}…"

@@ -214,10 +214,13 @@ def apply_command(
             with project.plan() as planned:
                 listener(PlanMade(planned.plan))
             return
+        command = f"apply {named}"
+        if saved is not None and saved.revert is not None:
+            command = f"revert {saved.revert} {flags.manifest} (saved as {named})"
         applied = project.apply(
             approve if saved is None else lambda _plan: auto_approve or saved.destructive,
             lock_timeout_s=lock_timeout,
-            command=f"apply {named}",
+            command=command,
             approved=saved.approved() if saved is not None else None,
         )
         listener(applied.finished)
