@@ -173,7 +173,7 @@ class Recorder:
         )
 
     def _metadata_before(self, action: UpdateFileMetadata | UpdateHead) -> tuple[str | None, str | None]:
-        """The digests of the lake's metadata before an update, and of ours if another client had changed it.
+        """The digests of the lake's metadata before an update, and of the record if another client had changed it.
 
         Both are the same if the lake's was not read.
         """
