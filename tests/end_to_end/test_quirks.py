@@ -357,7 +357,7 @@ def test_a_set_that_the_lake_did_not_clear_is_found_by_a_full_refresh(
         project.good("apply", "--auto-approve", "manifest.yaml")
         assert "Nothing to do" in project.good("plan", "manifest.yaml").out
         assert (
-            "cell_000.png  drifted, shapes of people: 1 → 0"
+            "cell_000.png  drifted, overwrites what another client wrote, shapes of people: 1 → 0"
             in project.good("plan", "--refresh", "full", "manifest.yaml").out
         )
 
