@@ -52,6 +52,7 @@ SPELLING_ROUNDS = 3
 """How many times a plan is made at most, while the lake keeps returning other spellings."""
 
 if TYPE_CHECKING:
+    from metalake_sync.apply.executors.choosing import WorkerChoice
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.generation_detection import Greeting
 
@@ -197,7 +198,14 @@ class Project:
                 )
                 in_manifest = set(map(key_of, self.manifest.collections))
                 run = ApplyRun(
-                    self.manifest.base_dir, in_manifest, self.options, state, lake, recorder, self.command_line
+                    self.manifest.base_dir,
+                    in_manifest,
+                    self.options,
+                    state,
+                    lake,
+                    recorder,
+                    self.command_line,
+                    self._workers(),
                 )
                 with self._planned(state, client, greeting, started_at_ns) as (planned, check):
                     if approved is not None:
@@ -218,6 +226,17 @@ class Project:
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)
                 self._delete_old_runs(state)
                 return Applied(finished, planned.unreadable)
+
+    def _workers(self) -> WorkerChoice | None:
+        """The workers that the options or the manifest ask for. Raises UsageError if they could not call the lake."""
+        workers = self.options.workers or self.manifest.model.run.workers
+        # The embedded lake runs in this process, with credentials that only this process may know.
+        if workers in (None, "0") or self.manifest.model.remote.embedded:
+            return None
+        from metalake_sync.apply.executors.choosing import WorkerChoice
+        from metalake_sync.manifest.credential_origin import credential_origin
+
+        return WorkerChoice(workers, credential_origin(self.manifest))
 
     def _tell_waiting(self, clause: str) -> None:
         self.emit(Waiting(clause))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from metalake_sync.apply.annotations import AnnotationStage, Indexes
 from metalake_sync.apply.batches import Stages, upload_collection
 from metalake_sync.apply.collections import CollectionStage
-from metalake_sync.apply.executors.in_process import InProcessExecutor
+from metalake_sync.apply.executors.base import UploadExecutor
+from metalake_sync.apply.executors.choosing import WorkerChoice, open_executor
 from metalake_sync.apply.metadata import MetadataStage
 from metalake_sync.apply.pages import AddressLookup
 from metalake_sync.apply.progress import ProgressMeter
@@ -24,6 +25,7 @@ from metalake_sync.apply.trash import ReplaceStage, TrashStage
 from metalake_sync.apply.uploads import UploadStage
 from metalake_sync.core.actions import Annotate, RemoveAnnotations, UpdateFileMetadata
 from metalake_sync.core.addresses import Place
+from metalake_sync.core.events import Waiting
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import Interrupted
@@ -54,6 +56,8 @@ class Executor:
     in_manifest: Set[CollectionKey]
     """The collections of the manifest."""
     options: RunOptions
+    workers: WorkerChoice | None = None
+    """Who else sends files. None: this process only."""
 
     def execute(
         self,
@@ -85,8 +89,8 @@ class Executor:
             files_total=summary.upload + summary.replace + summary.download,
             bytes_total=summary.bytes_to_send,
         )
-        async with self._transfer() as transfer:
-            stages = self._stages(plan, desired, addressed, transfer, progress)
+        async with self._transfer() as transfer, self._uploads(plan, transfer) as uploads:
+            stages = self._stages(plan, desired, addressed, uploads, progress)
             with _reporting(progress, self.options.is_cancelled):
                 planned = {collection.key for collection in plan.collections}
                 stages.records.forget_sessions(
@@ -115,7 +119,7 @@ class Executor:
         plan: Plan,
         desired: Mapping[CollectionKey, DesiredCollection],
         addressed: UnmanagedSources,
-        transfer: Transfer,
+        uploads: UploadExecutor,
         progress: ProgressMeter,
     ) -> Stages:
         client, recorder, options = self.client, self.recorder, self.options
@@ -126,7 +130,7 @@ class Executor:
         return Stages(
             collections,
             RecordStage(recorder, self.base_dir, options.hash_threads, desired),
-            UploadStage(client, InProcessExecutor(transfer), recorder, collections, self.base_dir, progress),
+            UploadStage(client, uploads, recorder, collections, self.base_dir, progress),
             MetadataStage(client, recorder, options.calls_at_once, addresses),
             AnnotationStage(client, recorder, _indexes(desired, addressed), addresses),
             ReplaceStage(
@@ -207,6 +211,17 @@ class Executor:
         from metalake_sync.apply.annotations import AttachmentStage
 
         await AttachmentStage(self.client, self.recorder, self.lake).run(plan.attachments)
+
+    def _uploads(self, plan: Plan, transfer: Transfer) -> contextlib.AbstractAsyncContextManager[UploadExecutor]:
+        return open_executor(
+            transfer,
+            self.workers,
+            plan,
+            self.address,
+            self.recorder.tally,
+            lambda clause: self.recorder.emit(Waiting(clause)),
+            self.options.bytes_per_second,
+        )
 
     def _transfer(self) -> Transfer:
         return Transfer(

@@ -33,6 +33,7 @@ from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.apply.executor import Executor
+    from metalake_sync.apply.executors.choosing import WorkerChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class ApplyRun:
     recorder: Recorder
     command_line: Sequence[str] = ()
     """The words of the command line. Empty: the run was not started from one."""
+    workers: WorkerChoice | None = None
+    """Who else sends files. None: this process only."""
 
     def execute(self, planned: PlannedRun, command: str, *, partial: bool) -> RunFinished:
         """Carry out the plan, and write the history of the run. A plan without actions leaves no history."""
@@ -119,6 +122,7 @@ class ApplyRun:
                 self.lake.identity,
                 self.in_manifest,
                 self.options,
+                self.workers,
             )
 
 

@@ -87,6 +87,12 @@ class SessionJournal:
         # Cancelling one file must not cancel the transaction of the others.
         await asyncio.shield(written)
 
+    async def slice_about_to_finalize(self, files: Sequence[AboutToFinalize]) -> None:
+        """Return when these files are journalled on the disk. They share one transaction and one sync."""
+        with self._state.write():
+            self._journal.about_to_finalize(self._upload_id, files)
+        await asyncio.get_running_loop().run_in_executor(None, self._state.sync)
+
     def _commit(self, written: asyncio.Future[None]) -> None:
         """Commit the files that wait for `written`, unless that was done before, and sync the disk in a thread."""
         if written is not self._written:

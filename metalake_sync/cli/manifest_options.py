@@ -231,6 +231,29 @@ _RUN_FLAGS = (
 )
 
 
+WORKERS = option(
+    "--workers",
+    metavar="N|MODULE:FACTORY",
+    callback=lambda context, parameter, value: _workers_of(context, parameter, value),
+    help="Send small files from N processes on this machine, or through the Executor that a function returns "
+    "(default: the manifest's 'run.workers', or the process of the run).",
+)
+
+
+def _workers_of(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from pydantic import TypeAdapter, ValidationError
+
+    from metalake_sync.manifest.types import Workers
+
+    try:
+        return TypeAdapter[str](Workers).validate_python(value)
+    except ValidationError as error:
+        details = error.errors()[0]["ctx"]
+        raise click.BadParameter(f"'{value}' {details['message']}. {details['remedy']}", context, parameter) from None
+
+
 def takes_manifest(command: CommandT) -> CommandT:
     """Give a command MANIFEST and its options as the first argument. Write it above `observes`."""
     return gathered(command, _MANIFEST_FLAGS, ManifestFlags)

@@ -26,7 +26,8 @@ class Observing:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A call is retried, because the lake or the store does not answer. Any thread may emit this event."""
+    """The run is slower than usual: a call is retried, because the lake or the store does not answer, or workers are
+    not used any more. Any thread may emit this event."""
 
     message: str
 

@@ -15,6 +15,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from metalake_sync import NO_PLUGINS
@@ -78,17 +79,19 @@ def _resolve(loaded: LoadedManifest, what: Literal["api_key", "secret"]) -> str 
     else:
         literal, file, command = remote.secret, remote.secret_file, remote.secret_command
     if file is not None:
-        key, data = f"{what}_file", _read(loaded, f"{what}_file", file)
+        key = f"{what}_file"
+        data = read_credential_file(loaded.base_dir, loaded.where("remote", key), key, file)
     elif command is not None:
-        key, data = f"{what}_command", _run(loaded, f"{what}_command", command)
+        key = f"{what}_command"
+        data = run_credential_command(loaded.base_dir, loaded.where("remote", key), key, command)
     elif literal is not None and literal.get_secret_value():
         key, data = what, literal.get_secret_value().encode("utf-8", "surrogatepass")
     else:
         return None
-    return _credential(data, key, loaded.where("remote", key))
+    return credential_text(data, key, loaded.where("remote", key))
 
 
-def _credential(data: bytes, key: str, where: Location) -> str:
+def credential_text(data: bytes, key: str, where: Location) -> str:
     """Return one line of text. A line break would end the header that the credential is sent in."""
     try:
         text = data.decode("utf-8-sig").strip()
@@ -103,10 +106,10 @@ def _credential(data: bytes, key: str, where: Location) -> str:
     return text
 
 
-def _read(loaded: LoadedManifest, key: str, file: str) -> bytes:
-    where = loaded.where("remote", key)
+def read_credential_file(base_dir: Path, where: Location, key: str, file: str) -> bytes:
+    """Return the content of a file. Raises ManifestError, which names `key` and `where`."""
     try:
-        with open(loaded.base_dir / file, "rb") as opened:
+        with open(base_dir / file, "rb") as opened:
             data = opened.read(SIZE_LIMIT_BYTES + 1)
     except OSError as error:
         raise ManifestError(
@@ -123,13 +126,12 @@ def _read(loaded: LoadedManifest, key: str, file: str) -> bytes:
     return data
 
 
-def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
+def run_credential_command(base_dir: Path, where: Location, key: str, arguments: list[str]) -> bytes:
     """Run a command without a shell in the manifest's folder. Raises ManifestError if it fails or takes too long."""
-    where = loaded.where("remote", key)
     try:
         process = subprocess.Popen(
             arguments,
-            cwd=loaded.base_dir,
+            cwd=base_dir,
             # The command may be a Python program with plugins.
             env={name: value for name, value in os.environ.items() if (name, value) != NO_PLUGINS},
             stdin=subprocess.DEVNULL,

@@ -52,6 +52,8 @@ class LoadedManifest:
     _tree: Tree = field(repr=False)
     stream: bool = False
     """Whether it cannot be read again: it came from standard input or a pipe, or a program composed it."""
+    given_variables: frozenset[str] = frozenset()
+    """The variables that the command line and variable files set."""
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -73,6 +75,10 @@ class LoadedManifest:
         if said is None or is_key_store_url(said) or scheme_without_slashes(said) is not None:
             return said
         return str(self.base_dir / said)
+
+    def references(self, *path: str | int) -> frozenset[str]:
+        """Return the names of the variables in one value."""
+        return frozenset(self._tree.references.get(path, ()))
 
     @property
     def variables(self) -> frozenset[str]:
@@ -123,8 +129,22 @@ def load_manifest(
         raise _all(read, errors)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
     return LoadedManifest(
-        model, name, read.base_dir, source, collections, tuple(_warnings(tree)), tree, stream=read.stream
+        model,
+        name,
+        read.base_dir,
+        source,
+        collections,
+        tuple(_warnings(tree)),
+        tree,
+        stream=read.stream,
+        given_variables=frozenset(variables or ()),
     )
+
+
+def parse_manifest(source: str, variables: Variables) -> Mapping[str, Any]:
+    """Return the values of a manifest without checking them. Raises ManifestError if it cannot be read."""
+    document: Mapping[str, Any] = _one_tree(read_source(source, None), variables).value
+    return document
 
 
 def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, source: str) -> LoadedManifest:

@@ -27,6 +27,7 @@ from metalake_sync.manifest.types import (
     PathText,
     Pattern,
     Text,
+    Workers,
     value_error,
 )
 
@@ -131,6 +132,16 @@ class History(Model):
         return None if self.keep == FOREVER else int(self.keep.removesuffix("d"))
 
 
+class Run(Model):
+    """How a run does its work."""
+
+    workers: Workers | None = Field(
+        None,
+        description="Processes that send small files: how many on this machine, or package.module:factory for a "
+        "function that returns a concurrent.futures.Executor. 0, or left out: the process of the run sends all files.",
+    )
+
+
 class Manifest(Model):
     """The desired contents of a lake."""
 
@@ -148,6 +159,7 @@ class Manifest(Model):
     )
     remote: Remote = Field(description="The lake and the credentials for it.")
     history: History = Field(default=History.model_construct(), description="How long the state keeps past runs.")
+    run: Run = Field(default=Run.model_construct(), description="How a run does its work.")
     defaults: CollectionSettings = Field(
         default=CollectionSettings.model_construct(),
         description="Default settings of collections. A collection overrides them key by key.",

@@ -63,7 +63,7 @@ def check_safe(loaded: LoadedManifest, origin: str | None, *, state_given: bool 
     if `origin` is missing, and ManifestError for a link that leads out of the repository.
     """
     repository = _repository(loaded.base_dir)
-    errors = [*_commands(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
+    errors = [*_commands(loaded), *_workers(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
     if not state_given:
         errors += _state(loaded)
     if errors:
@@ -86,6 +86,16 @@ def _commands(loaded: LoadedManifest) -> Iterator[ManifestError]:
                 where=loaded.where("remote", key),
                 remedy="Set the credentials in the environment.",
             )
+
+
+def _workers(loaded: LoadedManifest) -> Iterator[ManifestError]:
+    """A factory of workers is code that the manifest names."""
+    if ":" in (loaded.model.run.workers or ""):
+        yield ManifestError(
+            "'workers' names code to run, which is not allowed with --safe",
+            where=loaded.where("run", "workers"),
+            remedy="Write a number of processes, or use --workers.",
+        )
 
 
 def _address(loaded: LoadedManifest, origin: str | None) -> Iterator[ManifestError]:

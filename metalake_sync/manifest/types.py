@@ -77,6 +77,19 @@ def _duration(value: object) -> str:
     return value
 
 
+_WORKERS = r"[0-9]{1,3}|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"
+
+
+def _workers(value: object) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(_WORKERS, text):
+        raise value_error(
+            "does not name workers",
+            "Write a number of processes, or package.module:factory for a function that returns an Executor.",
+        )
+    return text
+
+
 def _no_zero_byte(text: str) -> str:
     if "\0" in text:
         raise value_error("contains a zero byte", "Remove it: file names cannot contain it.")
@@ -129,6 +142,13 @@ PathText = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_by
 Pattern = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY]
 Moment = Annotated[str, AfterValidator(_moment), _NOT_EMPTY]
 Duration = Annotated[str, BeforeValidator(_duration), Field(json_schema_extra={"pattern": f"^({_DURATION})$"})]
+Workers = Annotated[
+    str,
+    BeforeValidator(_workers),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999}, {"type": "string", "pattern": f"^({_WORKERS})$"}]}
+    ),
+]
 Command = Annotated[
     list[PathText],
     BeforeValidator(_command),

@@ -66,6 +66,8 @@ class RunOptions:
     """The maximum number of files in transfer at once. None lets uploads find the best number."""
     bytes_per_second: float | None = None
     """None means no limit."""
+    workers: str | None = None
+    """The processes that send small files, as `run.workers` of the manifest has them. None: as the manifest says."""
     retry_for_s: float | None = None
     """The retry timeout for an unreachable lake at startup, in seconds. None means the default."""
     hash_threads: int = os.cpu_count() or 2

@@ -90,6 +90,10 @@ class StoreBody:
                 yield chunk
 
 
+class RateLimited(Exception):
+    """A call would have to wait, because the lake or its store allows fewer calls than are made."""
+
+
 class _PacedServer:
     """A server with its rate of calls, and the line of calls that wait for their turn."""
 
@@ -97,6 +101,29 @@ class _PacedServer:
         self.server = server
         self.pace = Pace(time.monotonic)
         self.line = asyncio.Lock()
+
+
+class Rates:
+    """What is known about the rates that the lake and its store allow."""
+
+    def __init__(self, *servers: _PacedServer) -> None:
+        self._servers = servers
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether no limit of either is known."""
+        return all(server.pace.free for server in self._servers)
+
+    @property
+    def unavoidable(self) -> tuple[float, ...]:
+        """The shares of calls that each server refuses at any rate."""
+        return tuple(server.pace.unavoidable for server in self._servers)
+
+    def restart(self, unavoidable: tuple[float, ...]) -> None:
+        """Forget known limits. `unavoidable`: shares that another process has found."""
+        for server, share in zip(self._servers, unavoidable, strict=True):
+            if not server.pace.free or share > server.pace.unavoidable:
+                server.pace = Pace(time.monotonic, unavoidable=share)
 
 
 def _ignore_failure() -> None:
@@ -112,7 +139,8 @@ class AsyncCalls:
 
     `connections`: how many to each of them are kept. `on_failure`: called for each failed attempt of a call or a PUT,
     except refusals (429, 503). `on_answer`: receives how long each successful call to the lake took, in seconds without
-    pauses, unless it had to wait for the lake's rate.
+    pauses, unless it had to wait for the lake's rate. `stop_when_limited`: raise RateLimited where a call would wait
+    for its turn.
     """
 
     def __init__(
@@ -124,10 +152,13 @@ class AsyncCalls:
         counter: RequestCounter,
         on_failure: Callable[[], None] = _ignore_failure,
         on_answer: Callable[[float], None] = _ignore_time,
+        stop_when_limited: bool = False,
     ) -> None:
         self._address = address
         self._lake = _PacedServer(Server("the lake", address.url))
         self._store = _PacedServer(Server("the store", address.url))
+        self.rates = Rates(self._lake, self._store)
+        self._stop_when_limited = stop_when_limited
         self._on_failure = on_failure
         self._on_answer = on_answer
         self._retry = retry
@@ -287,6 +318,8 @@ class AsyncCalls:
                     received = await send(step)
                 case Pause(seconds):
                     await asyncio.sleep(seconds)
+                case WaitForTurn() if self._stop_when_limited:
+                    raise RateLimited
                 case WaitForTurn():
                     async with to.line:
                         for seconds in step.pauses():

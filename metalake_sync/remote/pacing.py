@@ -164,10 +164,11 @@ class _Wall:
 class Pace:
     """The rate of calls to one server. Safe to use from several threads.
 
-    `clock`: seconds that never decrease.
+    `clock`: seconds that never decrease. `unavoidable`: the share of calls that the server refuses at any rate, if
+    another process has found it.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, unavoidable: float = 0.0) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._per_s: float | None = None
@@ -182,7 +183,7 @@ class Pace:
         self._limit_of_series: float | None = None
         """The highest limit since the rate last reached it. Refusals far below it start a test."""
         self._rest_s = 0.0
-        self._unavoidable = 0.0
+        self._unavoidable = unavoidable
         """The share of calls that the server refuses at any rate."""
         self._test: _Test | None = None
         self._wall: _Wall | None = None
@@ -203,6 +204,11 @@ class Pace:
     def per_s(self) -> float | None:
         """The present rate in calls per second. None means unlimited."""
         return self._per_s
+
+    @property
+    def unavoidable(self) -> float:
+        """The share of calls that the server refuses at any rate."""
+        return self._unavoidable
 
     def wait_s(self) -> float:
         """Return 0 if the next call may start, else the seconds after which to try again."""

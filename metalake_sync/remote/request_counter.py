@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 
 class RequestCounter:
@@ -24,6 +25,22 @@ class RequestCounter:
             self.requests += 1
             self.writes += writes
             self.by_path[path] += 1
+
+    def take(self) -> tuple[dict[str, int], int, int]:
+        """Return the counts by path, the writes and the sent bytes, and start again at zero."""
+        with self._lock:
+            taken = dict(self.by_path), self.writes, self.bytes_sent
+            self.by_path.clear()
+            self.requests = self.writes = self.bytes_sent = 0
+            return taken
+
+    def add(self, by_path: Mapping[str, int], writes: int, bytes_sent: int) -> None:
+        """Add what another process counted."""
+        with self._lock:
+            self.requests += sum(by_path.values())
+            self.writes += writes
+            self.bytes_sent += bytes_sent
+            self.by_path.update(by_path)
 
     def add_sent_bytes(self, size_bytes: int) -> None:
         with self._lock:

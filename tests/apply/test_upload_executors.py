@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from metalake_sync.apply.executors import slices
 from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
 from metalake_sync.apply.executors.in_process import InProcessExecutor
+from metalake_sync.apply.executors.pools import PoolOpener, from_factory, local_processes
+from metalake_sync.apply.executors.slices import WorkerExecutor
+from metalake_sync.apply.executors.tasks import WorkerSetup
 from metalake_sync.core.snapshots import Fingerprint, MediaType
 from metalake_sync.errors import LakeRejected, LakeUnreachable, Location, ManifestErrors, SyncError
+from metalake_sync.manifest.credential_origin import CredentialOrigin
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.selections import media_kind
 from metalake_sync.remote.transfers.upload import Transfer
@@ -32,19 +39,69 @@ from metalake_sync.remote.transfers.upload_files import (
     UploadSession,
 )
 from metalake_sync.sources.hashing import hash_file
+from metalake_sync.state.journal import AboutToFinalize
 from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.world import World
 
-OpenExecutor = Callable[[LakeAddress], AbstractAsyncContextManager[UploadExecutor]]
+OpenExecutor = Callable[[LakeAddress, CredentialOrigin], AbstractAsyncContextManager[UploadExecutor]]
 
 
 @asynccontextmanager
-async def in_process(address: LakeAddress) -> AsyncIterator[UploadExecutor]:
+async def in_process(address: LakeAddress, _origin: CredentialOrigin) -> AsyncIterator[UploadExecutor]:
     async with Transfer(address, retry=RetryPolicy(give_up_after_s=2.0)) as transfer:
         yield InProcessExecutor(transfer)
 
 
-@pytest.fixture(params=[in_process], ids=["in_process"])
+def origin_of(world: World) -> CredentialOrigin:
+    """Where workers find the credentials: in files."""
+    world.write("key", API_KEY)
+    world.write("secret", SECRET)
+    return CredentialOrigin("", str(world.folder), ("key", "secret"), (None, None))
+
+
+def through(open_pool: Callable[[], PoolOpener]) -> OpenExecutor:
+    """An executor that sends through workers from the first file."""
+
+    @asynccontextmanager
+    async def opened(address: LakeAddress, origin: CredentialOrigin) -> AsyncIterator[UploadExecutor]:
+        setup = WorkerSetup(address.url, address.generation, address.trust, origin)
+        async with (
+            Transfer(address, retry=RetryPolicy(give_up_after_s=2.0)) as transfer,
+            WorkerExecutor(transfer, open_pool(), setup, RequestCounter(), fail) as executor,
+        ):
+            await executor.open()
+            assert executor.can_work()
+            yield executor
+
+    return opened
+
+
+def fail(message: str) -> None:
+    raise AssertionError(message)
+
+
+def threads() -> PoolOpener:
+    """Workers that are threads, as an Executor of a user may have them."""
+    return from_factory("tests.apply.test_upload_executors", "three_threads")
+
+
+def three_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(3)
+
+
+def processes() -> PoolOpener:
+    pytest.importorskip("loky")
+    return local_processes(2)
+
+
+@pytest.fixture(autouse=True)
+def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "WARM_UP_FILES", 0)
+    monkeypatch.setattr(slices, "FEWEST_SLICE_FILES", 1)
+    monkeypatch.setattr(slices, "SLICE_FILES", 4)
+
+
+@pytest.fixture(params=[in_process, through(threads), through(processes)], ids=["in_process", "threads", "processes"])
 def open_executor(request: pytest.FixtureRequest) -> OpenExecutor:
     opener: OpenExecutor = request.param
     return opener
@@ -67,6 +124,12 @@ class Steps:
     async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
         self.taken.append((content_hash, file.name))
         if file.name == self.refuse:
+            raise LakeUnreachable("the journal cannot be written")
+
+    async def slice_about_to_finalize(self, files: Sequence[AboutToFinalize]) -> None:
+        for file in files:
+            self.taken.append((file.content_hash, file.name))
+        if self.refuse in {file.name for file in files}:
             raise LakeUnreachable("the journal cannot be written")
 
     def bytes_sent(self, size_bytes: int) -> None:
@@ -110,7 +173,7 @@ def send(
         started += 1
 
     async def run() -> dict[str, Outcome]:
-        async with open_executor(address_of(world)) as executor:
+        async with open_executor(address_of(world), origin_of(world)) as executor:
             return {one.file.name: one async for one in executor.upload(part, journal, last_files_started)}
 
     return asyncio.run(run()), started

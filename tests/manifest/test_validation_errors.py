@@ -16,7 +16,7 @@ from tests.manifest.conftest import HEAD, ManifestFolder
         (
             "zzz: 1",
             1,
-            "unknown key 'zzz'. Valid keys are version, name, state, remote, history, defaults, collections, ",
+            "unknown key 'zzz'. Valid keys are version, name, state, remote, history, run, defaults, collections, ",
         ),
         ("defaults: {prun: true}", 12, "unknown key 'prun'. Did you mean 'prune'?"),
         ("defaults: {name: x}", 12, "unknown key 'name'."),

@@ -6,7 +6,8 @@ The coordinator opens, completes and records sessions, and alone writes the stat
 slices. An executor sends a slice in two phases, so that a run that dies between them can resume:
 
 1. Put: begin each file, upload its bytes, and hash them.
-2. Finalize, only after `SliceJournal.about_to_finalize` has returned for the file: then its row is on the disk.
+2. Finalize, only after the journal has returned for the file: then its row is on the disk. `about_to_finalize` takes
+   one file, and waits a moment for others. `slice_about_to_finalize` takes many and waits for none.
 
 Slices and outcomes are picklable values, so that an executor can send them to workers in other processes. The journal
 stays with the coordinator: the executor calls it there, between the two phases.
@@ -14,14 +15,19 @@ stays with the coordinator: the executor calls it there, between the two phases.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.transfers.upload_files import FileToSend, Outcome, TransferObserver, UploadSession
+from metalake_sync.state.journal import AboutToFinalize
 
-SliceJournal = TransferObserver
-"""Receives each step of a file, in the event loop of the coordinator, before the next step is taken."""
+
+class SliceJournal(TransferObserver, Protocol):
+    """Receives each step of a file, in the event loop of the coordinator, before the next step is taken."""
+
+    async def slice_about_to_finalize(self, files: Sequence[AboutToFinalize]) -> None:
+        """Return when all these files are journalled on the disk, in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)

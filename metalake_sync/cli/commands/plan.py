@@ -14,6 +14,7 @@ from metalake_sync.cli.log_lines import log_error
 from metalake_sync.cli.manifest_options import (
     LOCK_TIMEOUT,
     SAFE,
+    WORKERS,
     ManifestFlags,
     RunFlags,
     max_delete_of,
@@ -160,6 +161,7 @@ def plan_command(
     " download. [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
 @option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@WORKERS
 def apply_command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -167,6 +169,7 @@ def apply_command(
     lock_timeout: float,
     max_delete: str | None,
     dry_run: bool,
+    workers: str | None,
 ) -> None:
     """Make the lake match the manifest. Files that the lake already has are not sent again.
 
@@ -187,7 +190,7 @@ def apply_command(
         return click.confirm("Something will be trashed, replaced, removed or overwritten. Continue?", default=False)
 
     try:
-        options = replace(run.options(), max_delete=max_delete_of(max_delete))
+        options = replace(run.options(), max_delete=max_delete_of(max_delete), workers=workers)
         saved = None
         content = read_stream(flags.manifest)
         if is_saved_plan(flags.manifest, content):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metalake_sync.cli.log_lines import json_line
-from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, max_delete_of, observes, takes_manifest
+from metalake_sync.cli.manifest_options import WORKERS, ManifestFlags, RunFlags, max_delete_of, observes, takes_manifest
 from metalake_sync.cli.options import option
 from metalake_sync.cli.terminal import shown
 from metalake_sync.core.events import Event
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Trash, replace, remove and overwrite without approval. By default, such actions are held.",
 )
+@WORKERS
 def watch_command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -63,6 +64,7 @@ def watch_command(
     metrics: str | None,
     auto_approve: bool,
     max_delete: str | None,
+    workers: str | None,
 ) -> None:
     """Watch for changes and sync them continuously: new, changed and deleted files, annotations and manifest lines.
 
@@ -95,7 +97,7 @@ def watch_command(
         if watcher is not None:
             watcher.on_event(event)
 
-    options = replace(run.options(), max_delete=max_delete_of(max_delete))
+    options = replace(run.options(), max_delete=max_delete_of(max_delete), workers=workers)
 
     def open_one() -> Project:
         return flags.project(on_event, options)

@@ -1,6 +1,7 @@
 """Uploads one file within an upload session: begin, sign, PUT each part, finalize.
 
-Owns: the order of a file's calls, and expired URLs. Failures are raised; `upload` decides how far they reach.
+The calls before finalize can be made in one process, and the finalize call in another. Owns: the order of a file's
+calls, and expired URLs. Failures are raised; `upload` decides how far they reach.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from metalake_sync.remote.transfers.upload_files import (
     PartSource,
     ReadFile,
     ResumePoint,
+    StoredFile,
     TransferObserver,
     UploadSession,
     expect,
@@ -83,10 +85,15 @@ class FileUpload:
     async def run(self) -> Outcome:
         if self._file.resume is not None:
             try:
-                return await self._send(self._file.resume)
+                return await self._finish(await self._store_parts(self._file.resume))
             except LakeRejected:
                 # The lake no longer knows the begun file. Begin it again.
                 self._urls.clear()
+        put = await self.put()
+        return await self._finish(put) if isinstance(put, StoredFile) else put
+
+    async def put(self) -> StoredFile | FileExisting | FileElsewhere:
+        """Begin the file and send its bytes to the store. The lake does not have the file before it is finalized."""
         answer = await self._begin()
         if answer.upload_removed_file:
             return FileElsewhere(self._file)
@@ -95,7 +102,12 @@ class FileUpload:
         if not answer.file_id:
             raise LakeAnswerInvalid("the lake's answer has no file id", where=routes.BEGIN_FILE.path)
         part_size = choose_part_size(self._file.fingerprint.size_bytes)
-        return await self._send(ResumePoint(answer.file_id, answer.file_key, part_size, {}))
+        return await self._store_parts(ResumePoint(answer.file_id, answer.file_key, part_size, {}))
+
+    async def _finish(self, stored: StoredFile) -> Outcome:
+        await self._observer.about_to_finalize(self._file, stored.point, stored.content_hash)
+        await finalize(self._calls, self._session.upload_id, stored.point, stored.finalize_url)
+        return FileSent(self._file, stored.point.file_id, stored.content_hash, stored.bytes_sent)
 
     async def _begin(self) -> BeginFileAnswer:
         answer = await self._calls.call(
@@ -110,7 +122,7 @@ class FileUpload:
             raise LakeAnswerInvalid("the lake's answer is empty", where=routes.BEGIN_FILE.path)
         return answer
 
-    async def _send(self, begun: ResumePoint) -> Outcome:
+    async def _store_parts(self, begun: ResumePoint) -> StoredFile:
         size = self._file.fingerprint.size_bytes
         parts = split_parts(size, begun.part_size)
         self._observer.file_begun(self._file, begun.file_id, begun.file_key, begun.part_size, len(parts))
@@ -125,18 +137,7 @@ class FileUpload:
         else:
             content_hash = await self._send_large(begun, parts, missing, etags)
         whole = ResumePoint(begun.file_id, begun.file_key, begun.part_size, etags)
-        await self._observer.about_to_finalize(self._file, whole, content_hash)
-        await self._calls.call(
-            routes.FINALIZE_FILE,
-            FinalizeFile(
-                file_id=begun.file_id,
-                file_key=begun.file_key,
-                upload_id=self._session.upload_id,
-                parts=[FinishedPart(PartNumber=number, ETag=etags[number]) for number in sorted(etags)],
-                finalize_url=self._urls[len(parts)],
-            ),
-        )
-        return FileSent(self._file, begun.file_id, content_hash, self._bytes_sent)
+        return StoredFile(self._file, whole, content_hash, self._urls[len(parts)], self._bytes_sent)
 
     async def _send_large(
         self, begun: ResumePoint, parts: list[tuple[int, int]], missing: list[int], etags: dict[int, str]
@@ -245,6 +246,20 @@ class FileUpload:
             if self._signatures > SIGNATURES_LIMIT:
                 raise every_url_rejected(self._file.path)
             await self._sign(begun, count)
+
+
+async def finalize(calls: AsyncCalls, upload_id: str, stored: ResumePoint, url: str) -> None:
+    """Finalize a file whose parts are all in the store. `url`: the signed URL of its last part."""
+    await calls.call(
+        routes.FINALIZE_FILE,
+        FinalizeFile(
+            file_id=stored.file_id,
+            file_key=stored.file_key,
+            upload_id=upload_id,
+            parts=[FinishedPart(PartNumber=number, ETag=etag) for number, etag in sorted(stored.finished.items())],
+            finalize_url=url,
+        ),
+    )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

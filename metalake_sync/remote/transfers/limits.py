@@ -52,6 +52,10 @@ class Bandwidth:
             return PIECE_BYTES
         return max(SMALLEST_PIECE_BYTES, min(PIECE_BYTES, int(self._rate * HELD_S)))
 
+    def change(self, bytes_per_second: float | None) -> None:
+        """Use another rate from now on."""
+        self._rate = bytes_per_second
+
     async def take(self, size_bytes: int) -> None:
         """Wait until `size_bytes` may be transferred."""
         if self._rate is None:
@@ -157,6 +161,12 @@ class ConcurrencyController:
         self._quickest_s = float("inf")
         self._measured_at = clock()
         self._halved_at = float("-inf")
+
+    def lower_most_to(self, most: int) -> None:
+        """Use a smaller upper bound from now on."""
+        self._most = max(1, min(most, self._most))
+        self._fewest = min(FEWEST_FILES, self._most)
+        self._limit = self._bounded(self._limit)
 
     @property
     def limit(self) -> int:

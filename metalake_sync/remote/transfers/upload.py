@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from types import TracebackType
+from typing import TypeVar
 
-from metalake_sync.errors import LakeRejected, SignedUrlExpired, SourceChanged
+from metalake_sync.errors import LakeRejected, SignedUrlExpired, SourceChanged, SyncError
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.storage import PART_BYTES, Store, TooManyParts, store_for
-from metalake_sync.remote.transfers.file_upload import PARTS_AT_ONCE, FileUpload, UploadChannel
+from metalake_sync.remote.transfers.file_upload import PARTS_AT_ONCE, FileUpload, UploadChannel, finalize
 from metalake_sync.remote.transfers.limits import MOST_FILES, Bandwidth, ConcurrencyController
 from metalake_sync.remote.transfers.upload_files import (
     FileFailed,
+    FileSent,
     FileToSend,
     Outcome,
+    PutOutcome,
     ReadFile,
     Source,
+    StoredFile,
     TransferObserver,
     UploadSession,
 )
 from metalake_sync.remote.transfers.workers import Lane, WeightedSemaphore, run_side_by_side
+
+OutcomeT = TypeVar("OutcomeT")
 
 SMALL_BYTES_AT_ONCE = 32 << 20
 """Bytes of small files in flight at once. They are completely in memory."""
@@ -46,7 +52,8 @@ class Transfer:
     """Sends files. Used as an async context manager.
 
     `parallelism`: an upper bound of files in flight; the actual number is found by `ConcurrencyController`.
-    `rate_limit_bytes_s`: None means no limit.
+    `rate_limit_bytes_s`: None means no limit. `stop_when_limited`: raise RateLimited where a call would have to wait
+    for the rate that a server allows.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Transfer:
         parallelism: int | None = None,
         counter: RequestCounter | None = None,
         rate_limit_bytes_s: float | None = None,
+        stop_when_limited: bool = False,
     ) -> None:
         counter = counter or RequestCounter()
         most = most_files(parallelism)
@@ -72,8 +80,11 @@ class Transfer:
             counter=counter,
             on_failure=self.concurrency.record_failure,
             on_answer=self.concurrency.record_call,
+            stop_when_limited=stop_when_limited,
         )
-        self._channel = UploadChannel(calls, Bandwidth(rate_limit_bytes_s), counter)
+        self.bandwidth = Bandwidth(rate_limit_bytes_s)
+        self.rates = calls.rates
+        self._channel = UploadChannel(calls, self.bandwidth, counter)
 
     async def __aenter__(self) -> Transfer:
         await self._channel.calls.__aenter__()
@@ -84,7 +95,7 @@ class Transfer:
     ) -> None:
         await self._channel.calls.__aexit__(kind, error, trace)
 
-    async def upload(
+    def upload(
         self,
         session: UploadSession,
         files: Iterable[FileToSend],
@@ -97,33 +108,75 @@ class Transfer:
         last files start, so that the caller can prepare the next batch. Raises failures of the run (credentials, an
         unreachable lake) after the outcomes that precede them.
         """
+        return self._send(
+            session, files, last_ones, lambda read: FileUpload(self._channel, session, read, observer).run()
+        )
+
+    def put(
+        self, session: UploadSession, files: Iterable[FileToSend], observer: TransferObserver
+    ) -> AsyncGenerator[PutOutcome, None]:
+        """Send the bytes of files to the store, and yield their outcomes. No file is finalized. Raises as `upload`."""
+        return self._send(
+            session, files, lambda: None, lambda read: FileUpload(self._channel, session, read, observer).put()
+        )
+
+    async def finalize(
+        self, session: UploadSession, files: Iterable[StoredFile]
+    ) -> AsyncGenerator[FileSent | FileFailed, None]:
+        """Finalize stored files, and yield their outcomes. The caller has journalled them. Raises as `upload`."""
+        left = iter(files)
+
+        async def take() -> StoredFile | None:
+            return next(left, None)
+
+        async def end(stored: StoredFile) -> FileSent | FileFailed:
+            try:
+                await finalize(self._channel.calls, session.upload_id, stored.point, stored.finalize_url)
+            except LakeRejected as error:
+                return _failed(stored.file, error)
+            return FileSent(stored.file, stored.point.file_id, stored.content_hash, stored.bytes_sent)
+
+        async with aclosing(run_side_by_side([Lane(take)], end, self._places)) as outcomes:
+            async for outcome in outcomes:
+                self.concurrency.record_file()
+                yield outcome
+
+    async def _send(
+        self,
+        session: UploadSession,
+        files: Iterable[FileToSend],
+        last_ones: Callable[[], None],
+        send: Callable[[ReadFile], Awaitable[OutcomeT]],
+    ) -> AsyncGenerator[OutcomeT | FileFailed, None]:
+        """Read files, and pass each to `send`. A failure of a file is an outcome."""
         source = Source(files, lambda: self.concurrency.limit, last_ones)
         store = store_for(session.storage)
         lanes = [
             Lane(source.take_large, self._buffers, lambda read: _buffers(read.file, store)),
             Lane(source.take_small, self._small, lambda read: read.file.fingerprint.size_bytes),
         ]
+
+        async def outcome_of(read: ReadFile) -> OutcomeT | FileFailed:
+            if read.error is not None:
+                return FileFailed(read.file, read.error, retryable=True)
+            try:
+                return await send(read)
+            except (SourceChanged, SignedUrlExpired, TooManyParts, LakeRejected) as error:
+                return _failed(read.file, error)
+
         try:
-            results = run_side_by_side(lanes, lambda read: self._outcome(session, read, observer), self._places)
-            async with aclosing(results) as outcomes:
+            async with aclosing(run_side_by_side(lanes, outcome_of, self._places)) as outcomes:
                 async for outcome in outcomes:
                     self.concurrency.record_file()
                     yield outcome
         finally:
             await source.close()
 
-    async def _outcome(self, session: UploadSession, read: ReadFile, observer: TransferObserver) -> Outcome:
-        """Send one file. A failure of this file is an outcome."""
-        if read.error is not None:
-            return FileFailed(read.file, read.error, retryable=True)
-        try:
-            return await FileUpload(self._channel, session, read, observer).run()
-        except (SourceChanged, SignedUrlExpired) as error:
-            return FileFailed(read.file, error, retryable=True)
-        except TooManyParts as error:
-            return FileFailed(read.file, error, retryable=False)
-        except LakeRejected as error:
-            return FileFailed(read.file, error, retryable=error.status >= 500)
+
+def _failed(file: FileToSend, error: SyncError) -> FileFailed:
+    """Return the outcome of a file for an error that concerns it alone."""
+    retryable = error.status >= 500 if isinstance(error, LakeRejected) else not isinstance(error, TooManyParts)
+    return FileFailed(file, error, retryable)
 
 
 def most_files(parallelism: int | None) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, TypeAlias
 
@@ -66,6 +66,20 @@ class FileToSend:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file whose bytes are all in the object store. Only the call that finalizes it is missing."""
+
+    file: FileToSend
+    point: ResumePoint
+    """With the ETags of all parts."""
+    content_hash: str
+    """BLAKE3 of the sent bytes."""
+    finalize_url: str = field(repr=False)
+    """The signed URL of the last part, which the finalize call names."""
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileSent:
     """The lake finalized the file."""
 
@@ -101,6 +115,9 @@ class FileFailed:
 
 
 Outcome: TypeAlias = FileSent | FileExisting | FileElsewhere | FileFailed
+
+PutOutcome: TypeAlias = StoredFile | FileExisting | FileElsewhere | FileFailed
+"""The outcome of a file that is not finalized."""
 
 
 class TransferObserver(Protocol):
