@@ -29,7 +29,7 @@ from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.downloads.annotation_files import AnnotationDownload
 from metalake_sync.downloads.classes import default_order, labels_not_in, order_of, refusal
-from metalake_sync.downloads.plan import DownloadObserver
+from metalake_sync.downloads.plan import DownloadObserver, writes_files
 from metalake_sync.downloads.stale import remove_file, unsettled
 from metalake_sync.downloads.walk import DownloadWalk, Wanted
 from metalake_sync.errors import LakeRejected, StateLocked, SyncError
@@ -64,6 +64,8 @@ class _Filled:
     annotations: AnnotationDownload | None
     failed: bool
     """Whether any file failed."""
+    written: tuple[str, ...] = ()
+    """The paths of the annotation and metadata files below the folder. Known after writing."""
 
 
 class DownloadStage:
@@ -111,7 +113,7 @@ class DownloadStage:
         if annotations is not None and (refused := labels_not_in(classes, annotations.written_labels)):
             self._fail(plan, refusal(refused), retryable=False)
             return
-        if annotations is None and not plan.removals and not plan.vanished:
+        if not (writes_files(plan.spec, annotations) or plan.removals or plan.vanished):
             return
         with contextlib.ExitStack() as stack:
             root = self._observer.base_dir / plan.spec.to
@@ -119,8 +121,8 @@ class DownloadStage:
             if partials is None:
                 return
             before = len(self._recorder.failures)
-            if annotations is not None:
-                await self._write_annotations(plan, annotations, root, partials, classes)
+            if writes_files(plan.spec, annotations):
+                await self._write_files(filled, root, partials, classes)
             if filled.failed or len(self._recorder.failures) > before:
                 if plan.removals:
                     left = SyncError("it is not removed, because something in this download failed")
@@ -131,7 +133,7 @@ class DownloadStage:
     async def _remove_stale(self, filled: _Filled, root: Path) -> None:
         """Remove the files that the plan showed, as far as the download still does not write them."""
         plan, spec = filled.plan, filled.plan.spec
-        current = {*filled.walk.filenames.values(), *(filled.annotations.written if filled.annotations else ())}
+        current = {*filled.walk.filenames.values(), *filled.written}
         paths = {action: _path_in(spec, action) for action in plan.removals}
         planned = [action for action in plan.removals if paths[action] not in current]
         records, lake = self._observer.records, self._observer.lake
@@ -248,29 +250,26 @@ class DownloadStage:
             [action for action, _ in fetched], lambda: records.record(self._observer.lake, folder.spec.to, files)
         )
 
-    async def _write_annotations(
-        self,
-        plan: DownloadPlan,
-        annotations: AnnotationDownload,
-        root: Path,
-        partials: PartialFiles,
-        classes: Sequence[str],
-    ) -> None:
-        """Write and compare the annotation files of a download.
+    async def _write_files(self, filled: _Filled, root: Path, partials: PartialFiles, classes: Sequence[str]) -> None:
+        """Write and compare the annotation and metadata files of a download.
 
         The plan has shown what the format cannot express. Any other loss, such as an unreadable image, is a failure.
         """
+        plan, annotations, filenames = filled.plan, filled.annotations, filled.walk.filenames
         spec = plan.spec
         action = _all_annotations(spec)
         try:
             with partials.scratch() as scratch:
-                await asyncio.to_thread(annotations.write, scratch, classes)
-                actions = list(self._observer.compare_annotations(spec, annotations, scratch))
-                self._record_written(spec, annotations, root, actions)
+                filled.written = await asyncio.to_thread(
+                    self._observer.write_files, spec, filenames, annotations, scratch, classes
+                )
+                actions = list(self._observer.compare_files(spec, len(filenames), scratch))
+                self._record_written(spec, filled.written, root, actions)
                 for start in range(0, len(actions), RECORDED_AT_ONCE):
                     self._move_in(spec, actions[start : start + RECORDED_AT_ONCE], scratch, partials)
             self._record_classes(spec, annotations, classes)
-            unexpected = [line for line in annotations.losses if line not in plan.losses]
+            losses = annotations.losses if annotations is not None else ()
+            unexpected = [line for line in losses if line not in plan.losses]
             if unexpected:
                 lost = SyncError(
                     f"not all annotations could be written ({'; '.join(unexpected)})",
@@ -285,12 +284,12 @@ class DownloadStage:
             self._recorder.fail([action], SyncError(message, where=str(root)), retryable=False)
 
     def _record_written(
-        self, spec: DownloadSpec, annotations: AnnotationDownload, root: Path, actions: Sequence[DownloadAnnotations]
+        self, spec: DownloadSpec, written: Sequence[str], root: Path, actions: Sequence[DownloadAnnotations]
     ) -> None:
         """Record files that are right already, and that the others are about to be written."""
         records, lake = self._observer.records, self._observer.lake
         differing = [_path_in(spec, action) for action in actions]
-        right = set(annotations.written).difference(differing)
+        right = set(written).difference(differing)
         with self._recorder.state.write():
             records.record_others(lake, spec.to, unsettled(root, records.other_files(lake, spec.to), right))
             records.begin(lake, spec.to, differing)
@@ -310,9 +309,11 @@ class DownloadStage:
                 list(moved), lambda: self._observer.records.record_others(self._observer.lake, spec.to, files)
             )
 
-    def _record_classes(self, spec: DownloadSpec, annotations: AnnotationDownload, classes: Sequence[str]) -> None:
+    def _record_classes(
+        self, spec: DownloadSpec, annotations: AnnotationDownload | None, classes: Sequence[str]
+    ) -> None:
         records, lake = self._observer.records, self._observer.lake
-        if annotations.numbers_classes and records.classes(lake, spec.to) != tuple(classes):
+        if annotations is not None and annotations.numbers_classes and records.classes(lake, spec.to) != tuple(classes):
             with self._recorder.state.write():
                 records.record_classes(lake, spec.to, classes)
 

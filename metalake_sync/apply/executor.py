@@ -191,7 +191,12 @@ class Executor:
             received=progress.received,
         )
         observer = DownloadObserver(
-            self.client, self.recorder.state.downloads, self.lake, self.base_dir, self.recorder.emit
+            self.client,
+            self.recorder.state.downloads,
+            self.lake,
+            self.base_dir,
+            self.recorder.emit,
+            self.recorder.state.metadata_sets.field_names,
         )
         async with downloads:
             await DownloadStage(observer, downloads, self.recorder, progress).run(plan.downloads)

@@ -561,7 +561,7 @@ class DownloadFile(BaseAction):
 
 @dataclass(frozen=True, slots=True)
 class DownloadAnnotations(BaseAction):
-    """Write the annotation file of a download."""
+    """Write a file of annotations or metadata of a download."""
 
     action_name = "download"
     sign = "<="
@@ -571,7 +571,7 @@ class DownloadAnnotations(BaseAction):
     path: str
     """The local path to write, relative to the manifest's folder."""
     images: int
-    """The number of images that the annotation file has."""
+    """The number of images or other files that it is about."""
     reason: Reason
 
     @property

@@ -44,6 +44,9 @@ class DownloadSpec:
     annotations: AnnotationsWanted | None = None
     naming: DownloadNaming = "unique_name"
     """How files are named in the folder."""
+    metadata: tuple[str, ...] | None = None
+    """Metadata fields to write beside the files, in addition to Tags and those that the manifest wrote. None: write no
+    metadata."""
     prune: bool = False
     """Whether to remove files of earlier downloads into the folder that this one does not write."""
     backup_dir: str | None = None
@@ -104,6 +107,8 @@ class DownloadPlan:
     """Paths of recorded files that this download does not write and that are not in the folder any more."""
     unsettled: int = 0
     """The number of written files that are right, and whose record is of another version."""
+    fields_unknown: bool = False
+    """Whether metadata is written and no field is known to be read."""
     recorded: int = 0
     """The number of files in the folder that downloads wrote or took over."""
     nothing_matches: bool = False

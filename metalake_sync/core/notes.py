@@ -51,6 +51,7 @@ class NoteCode(enum.StrEnum):
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
     LABELS_NOT_FOUND_BY_TRAINERS = "labels_not_found_by_trainers"
     STALE_DOWNLOADS = "stale_downloads"
+    METADATA_FIELDS_UNKNOWN = "metadata_fields_unknown"
     CLASS_IDS_CHANGED = "class_ids_changed"
     LABELS_NOT_IN_CLASSES = "labels_not_in_classes"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"

@@ -69,8 +69,6 @@ class AnnotationDownload:
         Empty for a format without class ids."""
         self.drawn = False
         """Whether any image has a shape."""
-        self.written: tuple[str, ...] = ()
-        """The paths of the annotation files below the folder. Known after writing."""
         self.losses: tuple[str, ...] = ()
         """What the format could not express, one line each. Known after writing."""
 
@@ -105,13 +103,12 @@ class AnnotationDownload:
         if self._unread:
             losses.append(f"images whose annotations can't be read; left out: {len(self._unread)}, {self._unread[0]}")
         images = set(self._filenames.values())
-        clashing = [path for path in _files_below(folder) if path in images]
+        clashing = [path for path in files_below(folder) if path in images]
         for path in clashing:
             (folder / path).unlink()
         if clashing:
             losses.append(f"annotation files with the name of a downloaded file: {len(clashing)}, first {clashing[0]}")
         self.losses = tuple(losses)
-        self.written = tuple(_files_below(folder))
 
     def stale_labels(self, written: Path) -> list[str]:
         """Label files in the folder that this download does not write, as paths below the folder.
@@ -124,7 +121,7 @@ class AnnotationDownload:
         images = set(self._filenames.values())
         return sorted(
             path
-            for path in _files_below(self._root)
+            for path in files_below(self._root)
             if path.endswith(extension)
             and path not in images
             and not path.startswith(FOLDER)
@@ -208,7 +205,7 @@ def files_that_differ(written: Path, target: Path) -> list[str]:
     """The written files that the target folder does not have or that differ there, as paths below it."""
     return sorted(
         path
-        for path in _files_below(written)
+        for path in files_below(written)
         if fingerprint_at(target / path) is None or not filecmp.cmp(written / path, target / path, shallow=False)
     )
 
@@ -226,7 +223,8 @@ def _is_in_format(annotation_format: AnnotationFormat, path: Path) -> bool:
         head.close()
 
 
-def _files_below(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it."""
     for parent, _, names in os.walk(folder):
         for name in names:
             yield os.path.relpath(os.path.join(parent, name), folder)

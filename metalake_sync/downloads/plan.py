@@ -7,7 +7,7 @@ known. Must not: decide about a single file (`core.downloads`), or change anythi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.selection import OLDEST_FIRST, WHOLE_LAKE, ItemFilter, ItemSelection, ItemSort
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
-from metalake_sync.downloads.annotation_files import AnnotationDownload, files_that_differ
+from metalake_sync.downloads.annotation_files import AnnotationDownload, files_below, files_that_differ
 from metalake_sync.downloads.classes import classes_in_common, labels_not_in, order_of
+from metalake_sync.downloads.metadata_file import FILE as METADATA_FILE
+from metalake_sync.downloads.metadata_file import fields_to_read, write_metadata
 from metalake_sync.downloads.stale import find_stale, unsettled
 from metalake_sync.downloads.walk import DownloadWalk
 from metalake_sync.errors import ManifestError, UsageError
@@ -63,6 +65,8 @@ class DownloadObserver:
     base_dir: Path
     """What the folders of downloads are relative to."""
     emit: EventSink
+    known_fields: Callable[[], Collection[str]]
+    """Returns the metadata fields that the manifest ever wrote into the lake."""
 
     def find(self, spec: DownloadSpec) -> Place | None:
         """The collection of a download, or all of a type. None if the lake does not have the collection."""
@@ -82,7 +86,7 @@ class DownloadObserver:
             root=self.base_dir / spec.to,
             recorded={**self.records.of_folder(self.lake, spec.to), **known},
             others=others,
-            reserved=format_named(spec.annotations.format).output().file_names if spec.annotations else (),
+            reserved=_reserved_names(spec),
         )
 
     def observe(self, spec: DownloadSpec) -> ObservedDownload:
@@ -112,11 +116,11 @@ class DownloadObserver:
 
         A download with labels that have no class id gets no actions.
         """
-        plan, annotations = observed.plan, observed.annotations
-        stale_labels: list[str] = []
+        plan, annotations, walk, spec = observed.plan, observed.annotations, observed.walk, observed.plan.spec
+        if walk is None:
+            return plan
+        classes = order_of(plan, default_classes)
         if annotations is not None:
-            spec = plan.spec
-            classes = order_of(plan, default_classes)
             plan.refused_labels = labels_not_in(classes, annotations.written_labels)
             if plan.refused_labels:
                 plan.files, plan.adopted = [], []
@@ -124,27 +128,48 @@ class DownloadObserver:
             if annotations.numbers_classes:
                 plan.classes = classes
                 plan.recorded_classes = self.records.classes(self.lake, spec.to)
+        plan.fields_unknown = spec.metadata == () and not self.known_fields()
+        written: tuple[str, ...] = ()
+        stale_labels: list[str] = []
+        if writes_files(spec, annotations):
             with scratch_folder() as folder:
-                annotations.write(folder, classes, self._seen(f"reading annotations of {_shown(spec.key)}"))
-                plan.annotations += self.compare_annotations(spec, annotations, folder)
-                stale_labels = annotations.stale_labels(folder)
+                written = self.write_files(spec, walk.filenames, annotations, folder, classes)
+                plan.annotations += self.compare_files(spec, len(walk.filenames), folder)
+                if annotations is not None:
+                    stale_labels = annotations.stale_labels(folder)
+        if annotations is not None:
             plan.losses = annotations.losses
             plan.nothing_drawn = not annotations.drawn
-        if observed.walk is not None:
-            self._find_stale(plan, observed.walk, annotations, stale_labels)
+        self._find_stale(plan, walk, written, stale_labels)
         return plan
 
-    def _find_stale(
+    def write_files(
         self,
-        plan: DownloadPlan,
-        walk: DownloadWalk,
+        spec: DownloadSpec,
+        filenames: Mapping[str, str],
         annotations: AnnotationDownload | None,
-        stale_labels: Sequence[str],
+        folder: Path,
+        classes: Sequence[str],
+    ) -> tuple[str, ...]:
+        """Write the annotations and the metadata of a download into an empty folder. Returns the paths below it.
+
+        `filenames`: unique name → file name. Raises LakeRejected and OSError.
+        """
+        if annotations is not None:
+            annotations.write(folder, classes, self._seen(f"reading annotations of {_shown(spec.key)}"))
+        if spec.metadata is not None:
+            fields = fields_to_read(spec.metadata, self.known_fields())
+            write_metadata(
+                self.client, filenames, fields, folder, self._seen(f"reading metadata of {_shown(spec.key)}")
+            )
+        return tuple(files_below(folder))
+
+    def _find_stale(
+        self, plan: DownloadPlan, walk: DownloadWalk, written: Sequence[str], stale_labels: Sequence[str]
     ) -> None:
         """Find the files in the folder that the download does not write, and plan their removal."""
         spec = plan.spec
         root = self.base_dir / spec.to
-        written = annotations.written if annotations is not None else ()
         differing = {os.path.relpath(action.path, spec.to) for action in plan.annotations}
         plan.unsettled = len(unsettled(root, walk.others, set(written) - differing))
         found = find_stale(root, walk.recorded.values(), walk.others, {*walk.filenames.values(), *written})
@@ -175,14 +200,16 @@ class DownloadObserver:
             to_come=to_come,
         )
 
-    def compare_annotations(
-        self, spec: DownloadSpec, annotations: AnnotationDownload, written: Path
-    ) -> Iterator[DownloadAnnotations]:
-        """One action for each annotation file that is missing in the folder or differs from the written one."""
+    def compare_files(self, spec: DownloadSpec, images: int, written: Path) -> Iterator[DownloadAnnotations]:
+        """One action for each file that is missing in the folder or differs from the written one.
+
+        `images`: how many files of the lake it is about.
+        """
         root = self.base_dir / spec.to
         for path in files_that_differ(written, root):
-            reason = Reason.ANNOTATIONS_CHANGED if (root / path).exists() else Reason.NEW
-            yield DownloadAnnotations(spec.key, os.path.join(spec.to, path), annotations.images, reason)
+            changed = Reason.METADATA_CHANGED if path == METADATA_FILE else Reason.ANNOTATIONS_CHANGED
+            reason = changed if (root / path).exists() else Reason.NEW
+            yield DownloadAnnotations(spec.key, os.path.join(spec.to, path), images, reason)
 
     def plan_trash(self, selection: ItemSelection) -> TrashRulePlan:
         """List the items that a trash rule matches."""
@@ -205,6 +232,16 @@ class DownloadObserver:
 
     def _seen(self, what: str) -> Callable[[int], None]:
         return lambda count: self.emit(Observing(what, count))
+
+
+def _reserved_names(spec: DownloadSpec) -> tuple[str, ...]:
+    of_format = format_named(spec.annotations.format).output().file_names if spec.annotations else ()
+    return (*of_format, *((METADATA_FILE,) if spec.metadata is not None else ()))
+
+
+def writes_files(spec: DownloadSpec, annotations: AnnotationDownload | None) -> bool:
+    """Whether a download writes other files than those of the lake."""
+    return annotations is not None or spec.metadata is not None
 
 
 def _shown(key: CollectionKey) -> str:
@@ -231,6 +268,7 @@ def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[Dow
             media=block.media,
             annotations=annotations,
             naming=block.naming,
+            metadata=tuple(block.metadata_fields) if block.metadata else None,
             prune=block.prune,
             backup_dir=block.backup_dir,
             declared_at=str(manifest.where("downloads", number)),

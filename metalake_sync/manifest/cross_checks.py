@@ -114,11 +114,18 @@ def _download(
             where=tree.keys[(*path, "annotations")],
             remedy="Remove 'annotations', or select a 'collection': the lake returns annotations per collection.",
         )
-    if block.get("media") is False and block.get("annotations") is None:
+    with_metadata = _word(block.get("metadata")) == "true"
+    if block.get("media") is False and block.get("annotations") is None and not with_metadata:
         yield ManifestError(
             "the download selects neither files nor annotations",
             where=tree.keys[(*path, "media")],
             remedy="Add 'annotations: {}', or remove 'media: false'.",
+        )
+    if block.get("metadata_fields") and not with_metadata:
+        yield ManifestError(
+            "'metadata_fields' has no effect without 'metadata'",
+            where=tree.keys[(*path, "metadata_fields")],
+            remedy="Add 'metadata: true', or remove 'metadata_fields'.",
         )
     to = block.get("to")
     if not isinstance(to, str) or (*path, "to") in tree.broken:

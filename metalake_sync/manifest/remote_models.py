@@ -191,6 +191,14 @@ class Download(Selection):
     naming: Literal["unique_name", "name"] = Field(
         "unique_name", description="Local file names: the unique name in the lake, or the name in the collection."
     )
+    metadata: bool = Field(
+        False,
+        description="Also write metadata.json, which 'file_metadata' reads: the Tags of each file, the fields that this"
+        " manifest wrote into the lake, and 'metadata_fields'. Costs a call for each file.",
+    )
+    metadata_fields: list[Text] = Field(
+        default=[], description="More fields for 'metadata', because the lake does not list the fields that it has."
+    )
     prune: bool = Field(
         False,
         description="Remove local files that this download wrote and no longer selects. Needs approval. Files that were"

@@ -68,7 +68,14 @@ class ManifestBlocks:
             return (), ()
         from metalake_sync.downloads.plan import DownloadObserver, trash_selections
 
-        observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
+        observer = DownloadObserver(
+            self.client,
+            self.state.downloads,
+            self.lake,
+            self.manifest.base_dir,
+            self.emit,
+            self.state.metadata_sets.field_names,
+        )
         downloads = self._downloads(observer)
         self._notes_on_classes(downloads)
         for download in downloads:
@@ -83,6 +90,12 @@ class ManifestBlocks:
             if wanted is not None and wanted.operations and download.nothing_drawn:
                 message = f"no image of '{download.spec.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
                 self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.spec.declared_at))
+            if download.fields_unknown:
+                message = (
+                    "metadata.json has only Tags, because the lake does not list the fields of a file, and this"
+                    " manifest wrote none; list the fields in 'metadata_fields'"
+                )
+                self.notes.append(Note(NoteCode.METADATA_FIELDS_UNKNOWN, message, download.spec.declared_at))
             if wanted is not None:
                 self._warn_of_folder(wanted.format, download.spec)
             for line in download.losses:

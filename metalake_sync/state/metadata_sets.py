@@ -23,6 +23,13 @@ class MetadataSets:
         values: Mapping[str, Any] | None = json.loads(row[0]) if row else None
         return values
 
+    def field_names(self) -> list[str]:
+        """Return the names of all fields that were ever recorded."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT entry.key FROM metadata_sets, json_each(metadata_sets.body) AS entry"
+        )
+        return [str(name) for (name,) in rows]
+
     def remember(self, sets: Iterable[MetadataSet]) -> None:
         """Keep metadata whose digests are about to be recorded in other tables."""
         by_digest = {metadata.digest: metadata.values for metadata in sets}

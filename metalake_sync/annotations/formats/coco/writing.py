@@ -26,6 +26,13 @@ from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape,
 
 FILE = "annotations.json"
 
+INFO = {
+    "description": "Annotations of a LayerNext MetaLake",
+    "url": "",
+    "version": "1.0",
+    "contributor": "metalake-sync",
+}
+
 _NAMES = "keypoint names"
 """A key of an annotation in the temporary file, until the names of its category's keypoints are known."""
 
@@ -57,7 +64,9 @@ class _Writer(RecordWriter):
         self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - closed on exit
         self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - the same
         self._file = (folder / FILE).open("w", encoding="utf-8")
-        self._file.write('{"annotations": [')
+        # pycocotools copies both keys, and prints 'info'. A date would make two equal files differ.
+        head = json.dumps({"info": INFO, "licenses": []})
+        self._file.write(f'{head[:-1]}, "annotations": [')
         self._image_count = 0
         self._annotation_count = 0
         self._categories = {label: number for number, label in enumerate(classes, start=1)}

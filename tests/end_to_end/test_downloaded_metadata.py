@@ -1,0 +1,134 @@
+"""Downloads with `metadata`: the metadata of each file beside the files, in the form that `file_metadata` reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from metalake_sync.errors import ExitCode
+from tests.end_to_end.world import World
+
+TAKEN: dict[str, dict[str, Any]] = {
+    "fern.png": {"Site": "bog", "Height": 2.5, "Tags": ["wet", "night"]},
+    "moss.png": {"Site": "rock"},
+}
+
+
+@pytest.fixture
+def plants(world: World) -> World:
+    """A lake with three images that this manifest uploads with metadata, and a field of another client."""
+    world.images(*TAKEN, "bare.png")
+    world.write("taken.json", {"files": [{"file": name, "metadata": values} for name, values in TAKEN.items()]})
+    uploads(world)
+    world.good("apply", "manifest.yaml")
+    world.talk.asked(
+        "/api/client/metadata/uploadMetadataByJson",
+        {
+            "metadata": [{"file": "moss.png", "metadata": {"Soil": "sour"}}],
+            "collectionId": world.collection_id("plants"),
+        },
+    )
+    return world
+
+
+def uploads(world: World, **download: Any) -> None:
+    collection = {
+        "name": "plants",
+        "type": "image",
+        "folders": [{"path": "images"}],
+        "file_metadata": ["taken.json"],
+    }
+    block = {"collection": "plants", "to": "out", "naming": "name", "metadata": True, **download}
+    world.manifest(collection, **({"downloads": [block]} if download else {}))
+
+
+def metadata_in(world: World, folder: str = "out") -> dict[str, dict[str, Any]]:
+    document = json.loads((world.folder / folder / "metadata.json").read_text())
+    assert list(document) == ["files"]
+    return {entry["file"]: entry["metadata"] for entry in document["files"]}
+
+
+def test_tags_and_the_fields_of_the_manifest_are_written_and_read_back(plants: World) -> None:
+    uploads(plants, media=True)
+    plan = plants.good("plan", "manifest.yaml", "--json").document
+    assert [action["path"] for action in plan["actions"]][-1] == "out/metadata.json"
+    plants.good("apply", "manifest.yaml")
+    assert metadata_in(plants) == TAKEN
+    assert "Nothing to do" in plants.good("plan", "manifest.yaml").out
+    # The folder can be uploaded as it is, and the lake then has the same metadata.
+    again = {"name": "again", "type": "image", "folders": [{"path": "out", "include": ["*.png"]}]}
+    plants.manifest(
+        {**again, "file_metadata": ["out/metadata.json"]},
+        downloads=[{"collection": "again", "to": "back", "naming": "name", "metadata": True}],
+    )
+    plants.good("apply", "manifest.yaml")
+    assert metadata_in(plants, "back") == TAKEN
+
+
+def test_fields_of_other_clients_are_named_in_the_manifest(plants: World) -> None:
+    uploads(plants, metadata_fields=["Soil", "Nowhere"], media=False)
+    plants.good("pull", "manifest.yaml")
+    assert metadata_in(plants) == {**TAKEN, "moss.png": {"Site": "rock", "Soil": "sour"}}
+    assert [path.name for path in (plants.folder / "out").iterdir()] == ["metadata.json"]
+
+
+def test_changed_metadata_is_written_again(plants: World) -> None:
+    uploads(plants, media=True)
+    plants.good("apply", "manifest.yaml")
+    plants.talk.asked(
+        "/api/client/metadata/uploadMetadataByJson",
+        {
+            "metadata": [{"file": "bare.png", "metadata": {"Tags": ["found"]}}],
+            "collectionId": plants.collection_id("plants"),
+        },
+    )
+    (action,) = plants.good("plan", "manifest.yaml", "--json").document["actions"]
+    assert (action["path"], action["reason"]) == ("out/metadata.json", "metadata_changed")
+    plants.good("pull", "manifest.yaml")
+    assert metadata_in(plants)["bare.png"] == {"Tags": ["found"]}
+
+
+def test_metadata_of_the_whole_lake_is_written_too(plants: World) -> None:
+    plants.manifest(downloads=[{"lake": "image", "to": "all", "metadata": True, "metadata_fields": ["Soil"]}])
+    plants.good("pull", "manifest.yaml")
+    assert metadata_in(plants, "all")["plants_moss.png"]["Soil"] == "sour"
+
+
+def test_a_manifest_that_knows_no_field_says_so(world: World) -> None:
+    world.images("fern.png")
+    world.manifest({"name": "plants", "type": "image", "folders": [{"path": "images"}]})
+    world.good("apply", "manifest.yaml")
+    block = {"collection": "plants", "to": "out", "metadata": True}
+    world.manifest(name="another", downloads=[block])
+    (note,) = world.good("plan", "manifest.yaml", "--json").document["warnings"]
+    assert note["code"] == "metadata_fields_unknown"
+    assert "list the fields in 'metadata_fields'" in note["message"]
+    world.manifest(name="another", downloads=[{**block, "metadata_fields": ["Site"]}])
+    assert world.good("plan", "manifest.yaml", "--json").document["warnings"] == []
+
+
+def test_a_file_of_that_name_in_the_lake_gets_another_name(world: World) -> None:
+    world.talk.upload({"metadata.json": b"{}"}, "papers", kind=7)
+    world.manifest(downloads=[{"collection": "papers", "to": "out", "naming": "name", "metadata": True}])
+    world.good("pull", "manifest.yaml")
+    names = sorted(path.name for path in (world.folder / "out").iterdir())
+    assert names[0] == "metadata.json"
+    assert names[1].startswith("metadata~")
+    assert metadata_in(world) == {}
+
+
+def test_without_metadata_the_file_is_stale_and_prune_removes_it(plants: World) -> None:
+    uploads(plants, media=True)
+    plants.good("apply", "manifest.yaml")
+    uploads(plants, metadata=False, prune=True)
+    plants.good("apply", "manifest.yaml", "--auto-approve")
+    assert sorted(path.name for path in (plants.folder / "out").iterdir()) == ["bare.png", "fern.png", "moss.png"]
+
+
+def test_fields_without_metadata_are_an_error_with_its_line(world: World) -> None:
+    world.manifest(downloads=[{"collection": "plants", "to": "out", "metadata_fields": ["Site"]}])
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == ExitCode.USAGE
+    assert "'metadata_fields' has no effect without 'metadata'" in done.err
