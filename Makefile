@@ -41,7 +41,7 @@ audit: $(VENV)/dev.stamp
 # What a user installs, with all extras, as CycloneDX: sbom.cdx.json.
 sbom: | $(BIN)/python
 	rm -rf $(VENV)-sbom && $(PYTHON) -m venv $(VENV)-sbom
-	$(VENV)-sbom/bin/python -m pip install --quiet --disable-pip-version-check '.[s3,azure,gcs,postgres,exif,preview,html,metrics,workers]'
+	$(VENV)-sbom/bin/python -m pip install --quiet --disable-pip-version-check '.[all]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
 	$(BIN)/cyclonedx-py environment --of JSON -o sbom.cdx.json $(VENV)-sbom
 	rm -rf $(VENV)-sbom

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
         SomeFailed,
     )
 
-__version__ = "0.1.0"
+try:
+    from metalake_sync._version import __version__
+except ImportError:
+    # The sources are used without being installed.
+    __version__ = "0+unknown"
 
 NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
 """The variable with which the command line keeps pydantic from searching all installed packages for plugins, which it
