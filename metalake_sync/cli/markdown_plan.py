@@ -43,7 +43,7 @@ def markdown_plan(plan: PlanDocument) -> Iterator[str]:
     head = [
         f"### metalake-sync plan: {_text(plan.manifest)}",
         "",
-        " ".join(click.unstyle(footer(plan)).split()),
+        "; ".join(_text(line.strip()) for line in click.unstyle(footer(plan)).splitlines()),
     ]
     notes = list(_notes(plan.warnings, LENGTH_LIMIT // NOTES_SHARE))
     tables = [
@@ -120,8 +120,8 @@ def _notes(warnings: Sequence[WarningDocument], space: int) -> Iterator[str]:
 
 
 def _row(line: Line) -> str:
-    why = f"{line.why}: {'; '.join(line.details)}" if line.details else line.why
-    return f"| `{line.sign}` | {_name(line.what)} | {_text(why)} |"
+    why = "<br>".join(_text(text.strip()) for text in (line.why, *line.details))
+    return f"| `{line.sign}` | {_name(line.what)} | {why} |"
 
 
 def _name(text: str) -> str:

@@ -166,6 +166,12 @@ def metadata_of(assignments: tuple[str, ...], tags: tuple[str, ...]) -> dict[str
                 ) from None
         else:
             found[name] = value
+    listed = found.get("Tags", [])
+    if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
+        raise UsageError(
+            "'--set' gives Tags a value that is not a list of texts",
+            remedy="Write --tag TAG for each Tag, or --set 'Tags:=[\"TAG\"]'.",
+        )
     if tags:
-        found["Tags"] = list(tags)
+        found["Tags"] = list(dict.fromkeys((*listed, *tags)))
     return found

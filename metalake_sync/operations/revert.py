@@ -380,12 +380,20 @@ class RevertPlanner:
         for change in changes:
             row = change.row
             if row.file is not None and not (row.action == "trash" and row.file in replaced):
-                by_action.setdefault(row.action, []).append(row.file)
-        again = "; apply uploads files again that are back in the sources"
+                old = f" (id {row.before} in the trash)" if row.action in ("replace", "trash") and row.before else ""
+                by_action.setdefault(row.action, []).append(row.file + old)
+        lost = (
+            "no call takes the old bytes out of the lake's trash. To upload them again, put them back into the sources"
+        )
         for action, one, many, rest in (
             ("upload", "file that the run uploaded stays", "files that the run uploaded stay", ""),
-            ("replace", "replaced file keeps its new bytes", "replaced files keep their new bytes", again),
-            ("trash", "trashed file stays in the lake's trash", "trashed files stay in the lake's trash", again),
+            (
+                "replace",
+                "replaced file keeps its new bytes, metadata and annotation sets",
+                "replaced files keep their new bytes, metadata and annotation sets",
+                f"; {lost} and apply",
+            ),
+            ("trash", "trashed file is not restored", "trashed files are not restored", f"; {lost} and apply"),
         ):
             names = by_action.get(action, [])
             if names:

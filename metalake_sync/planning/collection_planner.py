@@ -189,13 +189,16 @@ class CollectionPlanner:
         refreshed: FullRefreshResult | None,
     ) -> None:
         """Compare the metadata of the collection itself."""
-        full = self.options.refresh == "full"
+        if self.options.refresh == "full":
+            lake = self._head_in_lake(desired, view, refreshed)
+        else:
+            lake = self._changed_head(rules, desired, known, view)
         decision = compare_head(
             rules,
             desired.head,
             exists=view.lake_id is not None,
             written_digest=known.head_digest if known else None,
-            lake=self._head_in_lake(desired, view, refreshed) if full else self._changed_head(rules, desired, known),
+            lake=lake,
         )
         planned.plan.take(decision, wanted=False)
         planned.notes += decision.notes
@@ -213,10 +216,19 @@ class CollectionPlanner:
         return fields_in(details, fields)
 
     def _changed_head(
-        self, rules: CollectionRules, desired: DesiredCollection, known: RecordedCollection | None
+        self,
+        rules: CollectionRules,
+        desired: DesiredCollection,
+        known: RecordedCollection | None,
+        view: LakeView,
     ) -> MetadataValues | None:
         """The lake's metadata of a collection whose metadata is about to change. None if none of its fields changes."""
-        if self.client is None or known is None or known.head_digest in (None, desired.head.digest):
+        if self.client is None or view.lake_id is None:
+            return None
+        if known is None or known.head_digest is None:
+            # The state was lost, or another client created the collection.
+            return self._head_in_lake(desired, view, None) if desired.head else None
+        if known.head_digest == desired.head.digest:
             return None
         from metalake_sync.planning.lake_metadata import changed_fields, lake_values
         from metalake_sync.remote.item_details import fields_in

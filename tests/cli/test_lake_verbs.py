@@ -184,6 +184,7 @@ def test_annotations_are_removed_only_when_approved(stocked: World) -> None:
         ("metadata", "collection", "birds", "--type", "image"),
         ("metadata", "collection", "birds", "--type", "image", "--set", "nothing"),
         ("metadata", "collection", "birds", "--type", "image", "--set", "n:=nothing"),
+        ("metadata", "collection", "birds", "--type", "image", "--set", "Tags=night"),
         ("annotations", "upload", "a.json", "--operation", "op", "--kind", "human"),
         ("collection", "upload", "images", "birds", "--type", "image", "--annotations", "a.json"),
         ("collection", "get", "nobody"),

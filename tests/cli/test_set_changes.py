@@ -124,7 +124,8 @@ def test_all_lines_have_one_line_for_each_file(odd_and_equal: PlanDocument) -> N
 def test_markdown_groups_too_and_counts_every_file(odd_and_equal: PlanDocument) -> None:
     text = "\n".join(markdown_plan(odd_and_equal))
     assert "<code>cells</code> (image): 25 changes<" in text
-    assert r"| `~` | `07.jpg` | human: 1 box moved, 2 unchanged: RBC  \(10,10 20×20\) → \(13,10 17×20\) |" in text
+    assert r"| `~` | `07.jpg` | human: 1 box moved, 2 unchanged<br>RBC  \(10,10 20×20\) → \(13,10 17×20\) |" in text
+    assert r"5 unchanged \(0 B to send\); 13 annotation sets to send; labels: RBC −24, Erythrocyte \+24" in text
     assert "| `~` | `12 files` | human: RBC relabeled to Erythrocyte, 24 boxes |" in text
     assert text.count("| `~` |") == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from typing import Any
 
@@ -507,3 +508,19 @@ def test_a_head_that_both_sides_changed_asks(world: World) -> None:
     assert apply(world).code == 7
     assert apply(world, "--auto-approve").code == 0
     assert converged(world)
+
+
+def test_after_a_lost_state_an_equal_head_is_recorded_and_another_one_asks(world: World) -> None:
+    world.images(CROW)
+    world.manifest({**BIRDS, "metadata": {"City": "Rome", "Tags": ["#birds"]}})
+    world.good("apply", "manifest.yaml")
+    shutil.rmtree(world.folder / ".metalake-sync")
+    assert actions(world) == [("adopt", CROW, False)]
+    world.manifest({**BIRDS, "metadata": {"City": "Oslo", "Tags": ["#birds"]}})
+    found = plan(world)["actions"]
+    (update,) = [one for one in found if one["action"] == "update_metadata"]
+    assert (update.get("file"), update["overwrites"]) == (None, True)
+    assert update["changes"] == [{"what": "City", "before": "Rome", "after": "Oslo"}]
+    assert apply(world).code == 7
+    assert apply(world, "--auto-approve").code == 0
+    assert plan(world)["actions"] == []

@@ -312,15 +312,19 @@ def test_files_of_the_run_are_named_and_stay(applied: World) -> None:
     (applied.folder / "images" / "c.png").unlink()
     manifest = (applied.folder / "manifest.yaml").read_text()
     applied.write("manifest.yaml", manifest.replace("- name: birds", "- name: birds\n  prune: true"))
+    with closing(sqlite3.connect(applied.folder.parent / "lake" / "lake.db")) as db:
+        ids = dict(db.execute("SELECT name, id FROM items"))
     applied.good("apply", "--auto-approve", "manifest.yaml")
     content = lake_content(applied)
     done = revert(applied, last_run(applied), "--json")
     assert done.code == 0, done.err
     messages = [one["message"] for one in done.events[0]["plan"]["warnings"]]
+    lost = "no call takes the old bytes out of the lake's trash. To upload them again, put them back into the sources"
     assert messages == [
         "1 file that the run uploaded stays: d.png",
-        "1 replaced file keeps its new bytes; apply uploads files again that are back in the sources: b.png",
-        "1 trashed file stays in the lake's trash; apply uploads files again that are back in the sources: c.png",
+        "1 replaced file keeps its new bytes, metadata and annotation sets;"
+        f" {lost} and apply: b.png (id {ids['b.png']} in the trash)",
+        f"1 trashed file is not restored; {lost} and apply: c.png (id {ids['c.png']} in the trash)",
     ]
     assert changes(done) == [("annotate", "a.png", False)]
     assert done.events[0]["plan"]["actions"][0]["path"] == "images/a.png"

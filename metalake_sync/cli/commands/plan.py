@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -192,6 +193,12 @@ def apply_command(
     try:
         options = replace(run.options(), max_delete=max_delete_of(max_delete), workers=workers)
         saved = None
+        if flags.manifest != "-" and not os.path.lexists(flags.manifest):
+            raise UsageError(
+                "the file does not exist",
+                where=shown(flags.manifest),
+                remedy="Pass a manifest, or a plan that 'plan --out' saved. 'metalake-sync init' writes an example.",
+            )
         content = read_stream(flags.manifest)
         if is_saved_plan(flags.manifest, content):
             saved = load_plan(flags.manifest, content)
