@@ -176,6 +176,8 @@ class Mortal:
     """Of the environment of each run."""
     quick_lease: bool = True
     """Whether the lease of a shared state expires soon. Not where two runs are alive at the same time."""
+    prepare: Callable[[], None] | None = None
+    """Called first in the process of each run."""
 
     def start(self, *options: str, die_at: int | str = 0, twin: bool = False, folder: Path | None = None) -> Child:
         """Start a run. `folder`: of another checkout."""
@@ -193,7 +195,7 @@ class Mortal:
         hurried = self.world.lake.faults.active and not twin
         child = CONTEXT.Process(
             target=run_in_child,
-            args=(str(folder or self.world.folder), args, environment, die_at, None, hurried, self.quick_lease),
+            args=(str(folder or self.world.folder), args, environment, die_at, self.prepare, hurried, self.quick_lease),
         )
         child.start()
         return child
