@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,6 +22,9 @@ from metalake_sync import NO_PLUGINS, __version__
 from metalake_sync.cli import terminal
 from metalake_sync.cli.terminal import for_logs, shown
 from metalake_sync.errors import ExitCode, Interrupted, SyncError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "init": "Write a commented starter manifest.",
@@ -49,6 +52,7 @@ COMMANDS = {
     "url": "Print a signed URL for downloading a file.",
     "job": "Show a job of the lake, or wait until it ends.",
     "lake": "Run the embedded lake as a server.",
+    "completion": "Print a script that completes commands in your shell.",
 }
 
 MODULES = {
@@ -81,6 +85,13 @@ class LazyCommands(click.Group):
         module = importlib.import_module(f"metalake_sync.cli.commands.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing any."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing their modules."""

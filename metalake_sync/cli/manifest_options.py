@@ -181,7 +181,7 @@ _MANIFEST_FLAGS = (
     option("--var", multiple=True, metavar="NAME=VALUE", help="Set a manifest variable. May be repeated."),
     option("-v", "--verbose", is_flag=True, help="Show every action instead of the first ones."),
     option("-q", "--quiet", is_flag=True, help="Show only the outcome and errors."),
-    click.argument("manifest", metavar="MANIFEST"),
+    click.argument("manifest", metavar="MANIFEST", type=click.Path()),
 )
 
 LOCK_TIMEOUT = option(

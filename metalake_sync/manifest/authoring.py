@@ -54,6 +54,9 @@ def _taking_variables(schema: Any, *, names: bool = False) -> Any:
     return taking
 
 
+STARTER_FOLDER = "images"
+"""The folder that the example names, beside it."""
+
 STARTER_MANIFEST = """\
 # The desired contents of the lake. Check them with 'validate', preview changes with 'plan', make them with 'apply'.
 version: 1

@@ -275,8 +275,10 @@ def test_a_starter_manifest_is_valid_and_is_never_overwritten(world: World) -> N
     done = world.good("init", "birds")
     assert "birds/manifest.yaml" in done.out
     assert ".metalake-sync/" in (world.folder / "birds/.gitignore").read_text()
-    (world.folder / "birds/images").mkdir()
+    assert "is valid: 1 collection, 0 files" in world.good("validate", "birds/manifest.yaml").out
+    # Git keeps the folder, so that a checkout is valid too.
+    assert [path.name for path in (world.folder / "birds/images").iterdir()] == [".gitkeep"]
     world.images("a.png", folder="birds/images")
-    assert "is valid" in world.good("validate", "birds/manifest.yaml").out
+    assert "1 file" in world.good("validate", "birds/manifest.yaml").out
     again = world.run("init", "birds")
     assert (again.code, "exists already" in again.err) == (64, True)

@@ -18,21 +18,28 @@ IGNORED_FOLDERS = (".metalake-sync/", ".metalake/")
 @click.command("init", epilog="Example: metalake-sync init birds")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
 def init_command(folder: Path) -> None:
-    """Write a starter manifest with comments into DIR (default: the current folder). Adds the state to .gitignore."""
-    from metalake_sync.manifest.authoring import STARTER_MANIFEST
+    """Write a starter manifest with comments into DIR (default: the current folder), and a folder for its images.
 
-    manifest = folder / "manifest.yaml"
+    Adds the state to .gitignore.
+    """
+    from metalake_sync.manifest.authoring import STARTER_FOLDER, STARTER_MANIFEST
+
+    manifest, images = folder / "manifest.yaml", folder / STARTER_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with manifest.open("x") as file:
             file.write(STARTER_MANIFEST)
+        if not images.exists():
+            images.mkdir()
+            # Git keeps no empty folder, and a folder that is missing in a checkout is an error.
+            (images / ".gitkeep").touch()
         ignored = _keep_out_of_git(folder / ".gitignore")
     except FileExistsError:
         raise UsageError(f"'{manifest}' exists already", remedy="Nothing was changed. Choose another folder.") from None
     except OSError as error:
         raise UsageError(f"'{folder}' cannot be written: {error.strerror}", remedy="Choose another folder.") from error
     click.echo(f"Wrote {manifest}" + (f" and added {' and '.join(ignored)} to .gitignore." if ignored else "."))
-    click.echo(f"Next: edit it, and then run: metalake-sync apply {manifest}")
+    click.echo(f"Next: put images into {images}, edit the manifest, and run: metalake-sync apply {manifest}")
 
 
 def _keep_out_of_git(gitignore: Path) -> list[str]:
