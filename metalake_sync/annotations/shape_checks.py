@@ -46,6 +46,8 @@ class ShapeChecks:
         self._infinite_extras: dict[str, tuple[int, str]] = {}
         """File → how many shapes lost a value that is not a finite number, and the place of the first."""
         self._in_first_pixel: dict[str, int] = {}
+        self.outside: dict[str, str] = {}
+        """Image → the place of its first shape that reaches outside, in its stored and in its displayed orientation."""
         self.reported = 0
         """Grows with everything that a shape adds to the report."""
 
@@ -159,6 +161,8 @@ class ShapeChecks:
 
     def _add_report(self, problem: ShapeProblem, treatment: Treatment, shape: Shape, image: str, place: str) -> None:
         self.reported += 1
+        if problem is ShapeProblem.OUTSIDE:
+            self.outside.setdefault(image, place)
         what = f"{shape.type} {shape.label!r} {CLAUSES[problem]}"
         match treatment:
             case "skip":

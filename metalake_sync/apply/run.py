@@ -139,9 +139,9 @@ OnHeld = Callable[[Sequence[Action], Sequence[Note]], None]
 
 
 def hold_back(plan: Plan, approve: Callable[[Plan], bool], on_held: OnHeld) -> Plan:
-    """Return the plan without the actions that are not approved, without files that failed a check, and without its
-    blocking notes."""
-    plan = plan.without_failed_files()
+    """Return the plan without the actions that are not approved, without what failed a check, and without its blocking
+    notes."""
+    plan = plan.without_failed_checks()
     if not plan.blocking_notes and (not plan.destructive or approve(plan)):
         return plan
     blocking = plan.blocking_notes

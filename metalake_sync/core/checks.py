@@ -7,7 +7,7 @@ not: look at a file, or decide what is checked.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from metalake_sync.core.notes import Note, NoteCode, counted
@@ -44,7 +44,7 @@ _SINGULAR: Mapping[Check, str] = {
     Check.TOO_LARGE: "file exceeds the limits of 'checks.images'",
     Check.DUPLICATE: "file has the same bytes as another file of the collection",
     Check.SPLIT_LEAK: "file has the same bytes as a file of another collection",
-    Check.UNKNOWN_LABEL: "label is not in 'checks.labels.allow'",
+    Check.UNKNOWN_LABEL: "image has a label that 'checks.labels.allow' does not have",
     Check.LABEL_SHARE: "label has a share of the shapes that moved beyond 'checks.labels.max_share_change'",
     Check.BOX_OUTSIDE: "image has shapes that reach outside of it",
 }
@@ -59,7 +59,7 @@ _PLURAL: Mapping[Check, str] = {
     Check.TOO_LARGE: "files exceed the limits of 'checks.images'",
     Check.DUPLICATE: "files have the same bytes as another file of the collection",
     Check.SPLIT_LEAK: "files have the same bytes as a file of another collection",
-    Check.UNKNOWN_LABEL: "labels are not in 'checks.labels.allow'",
+    Check.UNKNOWN_LABEL: "images have a label that 'checks.labels.allow' does not have",
     Check.LABEL_SHARE: "labels have a share of the shapes that moved beyond 'checks.labels.max_share_change'",
     Check.BOX_OUTSIDE: "images have shapes that reach outside of them",
 }
@@ -80,7 +80,9 @@ REMEDIES: Mapping[Check, str] = {
 }
 
 
-LIST_ALL_FINDINGS = "'metalake-sync check MANIFEST --sources' lists every file. The key 'checks' says what is checked."
+LIST_ALL_FINDINGS = (
+    "'metalake-sync check MANIFEST --sources -v' lists every file. The key 'checks' says what is checked."
+)
 """The remedy of an error about failed checks."""
 
 
@@ -97,8 +99,10 @@ class Finding:
     """The local file or the source, relative to the manifest's folder."""
     message: str
     """A clause whose subject is the file, the image or the label."""
-    is_file: bool = True
-    """Whether `subject` is a file of the collection. `watch` holds it back."""
+    about: str = ""
+    """What findings must have in common to be counted together, beside check and collection: a label."""
+    operation: str | None = None
+    """The operation whose sets the finding is about. None: it is about a file, and `subject` is its name."""
 
     @property
     def remedy(self) -> str:
@@ -116,15 +120,29 @@ def failed(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level == "error"]
 
 
-def notes_on(findings: Iterable[Finding]) -> Iterator[Note]:
-    """Yield one note for each check and collection that found something, errors first."""
-    groups: dict[tuple[Level, CollectionKey, Check], list[Finding]] = {}
+def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Group findings that one line can describe: of one level, check, collection and label. Errors come first."""
+    groups: dict[tuple[Level, CollectionKey, Check, str], list[Finding]] = {}
     for finding in findings:
-        groups.setdefault((finding.level, finding.collection, finding.check), []).append(finding)
-    for (level, collection, check), group in sorted(groups.items(), key=lambda item: item[0][0] != "error"):
+        groups.setdefault((finding.level, finding.collection, finding.check, finding.about), []).append(finding)
+    return sorted(groups.values(), key=lambda group: group[0].level != "error")
+
+
+def headline(group: Sequence[Finding]) -> str:
+    """Return one line about a group, without its place."""
+    first = group[0]
+    if len(group) == 1:
+        return f"{first.message}; {first.remedy}"
+    what = f" ({first.about})" if first.about else ""
+    return f"{counted(len(group), _SINGULAR[first.check], _PLURAL[first.check])}{what}; {first.remedy}"
+
+
+def notes_on(findings: Iterable[Finding]) -> Iterator[Note]:
+    """Yield one note for each group of findings."""
+    for group in grouped(findings):
         if len(group) == 1:
             yield group[0].note()
-            continue
-        code = NoteCode.CHECK_FAILED if level == "error" else NoteCode.CHECK_WARNED
-        clause = f"{counted(len(group), _SINGULAR[check], _PLURAL[check])}; {REMEDIES[check]}"
-        yield Note.naming(code, clause, [finding.subject for finding in group], str(collection))
+        else:
+            code = NoteCode.CHECK_FAILED if group[0].level == "error" else NoteCode.CHECK_WARNED
+            names = [finding.subject for finding in group]
+            yield Note.naming(code, headline(group), names, str(group[0].collection))

@@ -15,10 +15,12 @@ from typing import assert_never
 from metalake_sync.core.actions import (
     Action,
     AdoptFile,
+    Annotate,
     AttachModelRun,
     Bookkeeping,
     CreateCollection,
     Forget,
+    RemoveAnnotations,
     ReplaceFile,
     Rerecord,
     RerecordHead,
@@ -300,23 +302,30 @@ class Plan:
             addressed=tuple(replace(part, actions=list(filter(wanted, part.actions))) for part in self.addressed),
         )
 
-    def without_failed_files(self) -> Plan:
-        """Return the plan without the files that failed a check, and without the findings about them.
+    def without_failed_checks(self) -> Plan:
+        """Return the plan without the files, and the annotation sets, that failed a check.
 
-        A note for each of these files replaces the notes that group them.
+        A note for each finding replaces the notes that group them.
         """
-        wrong = {(one.collection, one.subject): one for one in failed(self.findings) if one.is_file}
+        wrong = failed(self.findings)
+        files = {(one.collection, one.subject) for one in wrong if one.operation is None}
+        operations = {(one.collection, one.operation) for one in wrong if one.operation is not None}
         if not wrong:
             return self
-        kept = self.keep(lambda action: action.file_name is None or (action.collection, action.file_name) not in wrong)
+
+        def passed(action: Action) -> bool:
+            operation = action.annotations.operation if isinstance(action, Annotate | RemoveAnnotations) else None
+            return (action.collection, operation) not in operations and (
+                action.file_name is None or (action.collection, action.file_name) not in files
+            )
+
+        kept = self.keep(passed)
         collections = tuple(
-            replace(part, rerecords=[one for one in part.rerecords if (part.key, one.file.name) not in wrong])
+            replace(part, rerecords=[one for one in part.rerecords if (part.key, one.file.name) not in files])
             for part in kept.collections
         )
         rest = [note for note in self.notes if note.code is not NoteCode.CHECK_FAILED]
-        others = [one.note() for one in failed(self.findings) if not one.is_file]
-        notes = (*rest, *(one.note() for one in wrong.values()), *others)
-        return replace(kept, collections=collections, notes=notes)
+        return replace(kept, collections=collections, notes=(*rest, *(one.note() for one in wrong)))
 
     def without_destructive(self) -> tuple[Plan, Sequence[Action]]:
         """Return the plan without the actions that need approval, and those actions.

@@ -14,6 +14,7 @@ from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.set_changes import SetChangesMaker
 from metalake_sync.core.summary import Summary
+from metalake_sync.documents.checks import FindingDocument, finding_documents
 from metalake_sync.lazy_dataclass import dataclass
 
 
@@ -41,6 +42,8 @@ class PlanDocument:
     warnings: Sequence[WarningDocument]
     sets_not_compared: int | None = None
     """How many changed annotation sets have no `shape_changes`, because the plan changes too many sets."""
+    findings: Sequence[FindingDocument] | None = None
+    """What the checks found, if anything. `warnings` groups the same findings."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
@@ -57,6 +60,7 @@ def plan_document(plan: Plan, *, full_names: bool = False, shapes: bool = True) 
         actions=actions,
         sets_not_compared=(maker.not_compared or None) if maker is not None else None,
         warnings=warning_documents(plan.notes, full_names=full_names),
+        findings=finding_documents(plan.findings) or None,
     )
 
 

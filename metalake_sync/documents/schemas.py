@@ -1,4 +1,4 @@
-"""The published JSON Schemas of manifest, plan and events, generated from the classes.
+"""The published JSON Schemas of manifest, plan, events and checks, generated from the classes.
 
 `python -m metalake_sync.documents.schemas DIR` writes them to a folder.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from metalake_sync.documents.checks import SourceCheckDocument
 from metalake_sync.documents.events import EventDocument
 from metalake_sync.documents.plan import PlanDocument
 
@@ -22,7 +23,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the schema with the name `manifest`, `plan` or `events`."""
+    """Return the schema with the name `manifest`, `plan`, `events` or `check`."""
     match name:
         case "manifest":
             # `show` reads saved plans without loading the models of the manifest.
@@ -34,6 +35,9 @@ def json_schema(name: str) -> dict[str, Any]:
         case "events":
             schema = _published(TypeAdapter(EventDocument).json_schema(mode="serialization"))
             return {"$schema": DIALECT, "title": "One line of apply --json", **schema}
+        case "check":
+            schema = TypeAdapter(SourceCheckDocument).json_schema(mode="serialization")
+            return {"$schema": DIALECT, **schema}
         case _:
             raise ValueError(name)
 
@@ -62,7 +66,7 @@ def schema_text(name: str) -> str:
 
 
 def main(folder: Path) -> None:
-    for name in ("manifest", "plan", "events"):
+    for name in ("manifest", "plan", "events", "check"):
         (folder / f"{name}.schema.json").write_text(schema_text(name))
 
 

@@ -36,6 +36,8 @@ from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
+    from metalake_sync.annotations.index import AnnotationIndex
+    from metalake_sync.core.addresses import Place
     from metalake_sync.remote.client import LakeClient
 
 
@@ -111,7 +113,7 @@ class Planner:
         self._notes += self._notes_on_other_manifests(plans, recorded, desired, addressed or UnmanagedSources())
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()
-        findings = self._check_sources(plans)
+        findings = self._check_sources(plans, addressed_plans, desired, addressed, recorded)
         found = {f"{finding.collection}/{finding.subject}" for finding in findings}
         self._notes = [note for note in self._notes if note.code is not NoteCode.EMPTIED or note.where not in found]
         self._notes += notes_on(findings)
@@ -235,12 +237,37 @@ class Planner:
 
     # Checks of what is sent.
 
-    def _check_sources(self, plans: Sequence[CollectionPlan]) -> tuple[Finding, ...]:
-        if not any(plan.uploads for plan in plans):
+    def _check_sources(
+        self,
+        plans: Sequence[CollectionPlan],
+        addressed_plans: Sequence[AddressedPlan],
+        desired: Mapping[CollectionKey, DesiredCollection],
+        addressed: UnmanagedSources | None,
+        recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
+    ) -> tuple[Finding, ...]:
+        if not any(plan.uploads or plan.annotations for plan in plans) and not addressed_plans:
             return ()
-        from metalake_sync.planning.source_checks import check_plans
+        # Imported here, because a plan without changes checks nothing: saves start-up time.
+        from metalake_sync.planning.run_checks import CheckRun
 
-        return check_plans(self.manifest.model.checks, self.manifest.base_dir, plans, self.emit)
+        handles = {key: handle for key, (handle, _) in recorded.items()}
+        checks = CheckRun(
+            self.manifest,
+            self.manifest.model.checks,
+            self.state,
+            handles,
+            self.options.hash_threads,
+            self.emit,
+            self.started_at_ns,
+        )
+        indexes: dict[tuple[Place, str], AnnotationIndex] = {
+            (key, operation): index for key, one in desired.items() for operation, index in one.annotations.items()
+        }
+        if addressed is not None:
+            indexes.update(addressed.annotations.items())
+        findings = checks.of_plan(plans, addressed_plans, indexes)
+        self.state.flush_caches()
+        return findings
 
     # Other blocks of the manifest.
 

@@ -47,7 +47,7 @@ def hash_regular(path: bytes | str, expected: Expected) -> str:
         while left >= 0 and (read := os.readv(descriptor, [buffer])):
             digest.update(buffer[:read])
             left -= read
-        _check(descriptor, expected)
+        check_version(descriptor, expected)
     except OSError as error:
         raise _unreadable(error) from None
     finally:
@@ -64,7 +64,7 @@ def read_regular(path: bytes | str, expected: Expected) -> bytes:
         body = os.read(descriptor, size + 1)
         while len(body) < size and (more := os.read(descriptor, size + 1 - len(body))):
             body += more
-        _check(descriptor, expected)
+        check_version(descriptor, expected)
         if len(body) != size:
             raise Unhashable(MOVED)
     except OSError as error:
@@ -78,7 +78,7 @@ def read_head_of_regular(path: bytes | str, expected: Expected, size: int) -> by
     """Return the first bytes of a regular file with the expected fingerprint. Raises Unhashable."""
     descriptor = open_if_regular(path)
     try:
-        _check(descriptor, expected)
+        check_version(descriptor, expected)
         return os.read(descriptor, size)
     except OSError as error:
         raise _unreadable(error) from None
@@ -90,7 +90,7 @@ def open_if_regular(path: bytes | str) -> int:
     """Open a regular file for reading without blocking. Raises Unhashable.
 
     Devices are not opened, because opening alone can move a tape. Links are followed: a link or another file that
-    replaces the expected one has another inode, which `_check` finds.
+    replaces the expected one has another inode, which `check_version` finds.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -100,7 +100,8 @@ def open_if_regular(path: bytes | str) -> int:
         raise Unhashable(f"the file cannot be opened ({error.strerror})") from None
 
 
-def _check(descriptor: int, expected: Expected) -> None:
+def check_version(descriptor: int, expected: Expected) -> None:
+    """Raise Unhashable unless an open file has the expected fingerprint."""
     found = os.fstat(descriptor)
     if (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns) == expected:
         return

@@ -8,7 +8,7 @@ Callers name a file by its collection and its name in that collection. Row ids s
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -168,6 +168,15 @@ class Files:
             name_from_db(name): (version_from_db(size, mtime, inode, ctime), content)
             for name, size, mtime, inode, ctime, content in rows
         }
+
+    def of_sizes(self, collection: CollectionHandle, sizes: Set[int]) -> Iterator[tuple[str, str, int, str]]:
+        """Yield name, path, size and content hash of the files that have one of the sizes."""
+        rows = self._connection.execute(
+            "SELECT name, folder, filename, size_bytes, content_hash FROM files WHERE collection = ?", (collection,)
+        )
+        for name, folder, filename, size, content in rows:
+            if size in sizes:
+                yield name_from_db(name), join_path(name_from_db(folder), name_from_db(filename)), size, content
 
     # Files by name.
 

@@ -16,7 +16,7 @@ from metalake_sync.documents.schemas import json_schema, schema_text
 from tests.end_to_end.world import BIRDS, World, boxes
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-NAMES = ("manifest", "plan", "events")
+NAMES = ("manifest", "plan", "events", "check")
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:

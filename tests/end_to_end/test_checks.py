@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+from tests.checks.made import picture, with_orientation
 from tests.end_to_end.world import BIRDS, World
 
 SIXTY = [f"{number:02}.jpg" for number in range(60)]
@@ -99,3 +103,227 @@ def test_a_saved_plan_is_stopped_too(world: World) -> None:
     assert world.run("plan", "manifest.yaml", "--out", "birds.plan").code == 0
     world.good("apply", "birds.plan")
     assert world.names() == ["a.png", "b.png"]
+
+
+# Structure and pixels.
+
+
+def damaged(world: World) -> None:
+    """Write one whole image, and five that are not."""
+    jpg = picture("JPEG")
+    world.write("images/whole.jpg", jpg)
+    world.write("images/cut.jpg", jpg[: len(jpg) // 2])
+    world.write("images/png_inside.jpg", picture("PNG"))
+    world.write("images/text.png", b"a text, not an image")
+    world.write("images/zeros.jpg", b"\0" * 4000)
+    world.write("images/empty.png", b"")
+
+
+@pytest.mark.parametrize("images", ["error", "header", {"depth": "header"}, {"level": "error"}], ids=str)
+def test_damaged_files_stop_a_plan_with_all_findings(world: World, images: object) -> None:
+    damaged(world)
+    world.manifest(BIRDS, checks={"images": images})
+    error = stopped(world)
+    for name in ("cut.jpg", "png_inside.jpg", "text.png", "zeros.jpg", "empty.png"):
+        assert name in error
+    assert "whole.jpg" not in error
+    found = world.run("plan", "manifest.yaml", "--json").document["findings"]
+    assert {one["file"]: one["check"] for one in found} == {
+        "cut.jpg": "truncated",
+        "png_inside.jpg": "other_type",
+        "text.png": "other_type",
+        "zeros.jpg": "zeros",
+        "empty.png": "empty",
+    }
+    assert {one["path"] for one in found} == {f"images/{one['file']}" for one in found}
+
+
+def test_warnings_about_damaged_files_are_listed_and_the_files_are_sent(world: World) -> None:
+    damaged(world)
+    world.manifest(BIRDS, checks={"images": "warn"})
+    done = world.good("apply", "manifest.yaml")
+    assert "birds/cut.jpg: ends inside its image data; get the file again, or exclude it" in done.out
+    assert len(world.names()) == 6
+
+
+def test_a_file_that_decodes_wrongly_is_found_by_decoding_only(world: World) -> None:
+    png = picture("PNG", (300, 200))
+    broken = bytearray(png)
+    broken[200:260] = bytes(60)
+    world.write("images/whole.png", png)
+    world.write("images/broken.png", bytes(broken))
+    world.manifest(BIRDS, checks={"images": "header"})
+    world.good("plan", "manifest.yaml")
+    world.manifest(BIRDS, checks={"images": "decode"})
+    error = stopped(world)
+    assert "birds/broken.png: cannot be decoded" in error
+    assert "whole.png" not in error
+
+
+def test_bounds_of_size(world: World) -> None:
+    world.write("images/large.png", picture("PNG", (300, 200)))
+    world.write("images/small.png", picture("PNG", (30, 20)))
+    world.manifest(BIRDS, checks={"images": {"max_pixels": 10_000}})
+    assert "birds/large.png: has 300 x 200 pixels, and 'max_pixels' is 10000" in stopped(world)
+    world.manifest(BIRDS, checks={"images": {"max_bytes": "0.2kB", "level": "error", "depth": "placeholders"}})
+    assert "images exceed" not in stopped(world)
+    world.manifest(BIRDS, checks={"images": {"max_bytes": "1MB", "max_pixels": 60_000}})
+    world.good("apply", "manifest.yaml")
+
+
+def test_files_that_the_lake_has_are_not_read_again(world: World) -> None:
+    damaged(world)
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    world.manifest(BIRDS, checks={"images": "error"})
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
+
+
+# Equal bytes.
+
+TRAIN: dict[str, Any] = {"name": "train", "type": "image", "folders": [{"path": "train"}]}
+VAL: dict[str, Any] = {"name": "val", "type": "image", "folders": [{"path": "val"}]}
+
+
+def test_equal_bytes_in_one_collection(world: World) -> None:
+    world.write("images/a.png", picture("PNG"))
+    world.write("images/b.png", picture("PNG", seed=1))
+    os.link(world.folder / "images/a.png", world.folder / "images/linked.png")
+    world.write("images/copied.png", picture("PNG"))
+    world.manifest(BIRDS, checks={"duplicates": "error"})
+    error = stopped(world)
+    assert "birds: 2 files have the same bytes as another file of the collection" in error
+    assert "copied.png, linked.png" in error
+    world.manifest(BIRDS, checks={"duplicates": "warn"})
+    world.good("apply", "manifest.yaml")
+    # A new copy of a file that the lake has is compared with the record, which is not read.
+    world.write("images/later.png", picture("PNG", seed=1))
+    done = world.good("plan", "manifest.yaml")
+    assert "birds/later.png: has the same bytes as 'images/b.png'" in done.out
+    assert "copied.png" not in done.out
+
+
+def test_a_renamed_file_is_not_a_duplicate_of_itself(world: World) -> None:
+    world.write("images/a.png", picture("PNG"))
+    world.manifest(BIRDS, checks={"duplicates": "error"})
+    world.good("apply", "manifest.yaml")
+    (world.folder / "images/a.png").rename(world.folder / "images/b.png")
+    world.good("apply", "manifest.yaml")
+    assert world.names() == ["a.png", "b.png"]
+
+
+def test_one_image_in_training_and_validation(world: World) -> None:
+    world.write("train/a.png", picture("PNG"))
+    world.write("train/b.png", picture("PNG", seed=1))
+    world.write("val/other_name.png", picture("PNG"))
+    world.manifest(TRAIN, VAL, checks={"split_leak": "error"})
+    error = stopped(world)
+    assert "train/a.png: has the same bytes as 'val/other_name.png' of collection 'val'" in error
+    assert "val/other_name.png: has the same bytes as 'train/a.png' of collection 'train'" in error
+    # Collections of different lists may share images.
+    lists = [["train", "test"]]
+    world.manifest(TRAIN, VAL, {**VAL, "name": "test"}, checks={"split_leak": {"collections": lists}})
+    error = stopped(world)
+    assert "test/other_name.png" in error
+    assert "\nval/" not in error
+    world.manifest(TRAIN, VAL, checks={"split_leak": {"collections": [["train", "vla"]]}})
+    done = world.run("plan", "manifest.yaml")
+    assert done.code == 64
+    assert "'vla' is not a collection of the manifest" in done.err
+
+
+# Labels.
+
+
+def labeled(world: World, label_of: dict[str, str], **checks: Any) -> None:
+    """Write images with one box each, and a manifest that checks their labels."""
+    world.images(*label_of)
+    shapes = {
+        "images": [
+            {
+                "image": name,
+                "annotations": [{"type": "rectangle", "bbox": [1, 1, 5, 5], "label": label, "metadata": {}}],
+            }
+            for name, label in label_of.items()
+        ]
+    }
+    world.write("boxes.json", shapes)
+    block = {"operation": "people", "kind": "human", "source": "boxes.json"}
+    world.manifest({**BIRDS, "annotations": [block]}, checks=checks)
+
+
+def test_a_label_that_is_not_allowed(world: World) -> None:
+    labeled(world, {"a.png": "bird", "b.png": "brid", "c.png": "brid"}, labels={"allow": ["bird"]})
+    error = stopped(world)
+    assert "birds: 2 images have a label that 'checks.labels.allow' does not have ('brid' of 'people')" in error
+    assert "b.png, c.png" in error
+    labeled(world, {"a.png": "bird", "b.png": "bird"}, labels={"allow": ["bird"]})
+    world.good("apply", "manifest.yaml")
+
+
+def test_a_label_whose_share_moved(world: World) -> None:
+    names = [f"{number}.png" for number in range(10)]
+    moved = {"labels": {"max_share_change": "20%"}}
+    labeled(world, {name: "bird" if number % 2 else "cat" for number, name in enumerate(names)}, **moved)
+    world.good("apply", "manifest.yaml")
+    labeled(world, {name: "bird" if number % 2 or number < 3 else "cat" for number, name in enumerate(names)}, **moved)
+    world.good("plan", "manifest.yaml")
+    labeled(world, dict.fromkeys(names, "bird"), **moved)
+    error = stopped(world)
+    assert "birds/bird: is 100.0 % of the shapes of 'people' and was 50.0 %, and 'max_share_change' is 20 %" in error
+    assert "birds/cat: is 0.0 % of the shapes of 'people' and was 50.0 %" in error
+
+
+def test_a_box_outside_of_its_image_in_both_orientations(world: World) -> None:
+    """The image is 64 x 48 as stored and 48 x 64 as shown."""
+    for name in ("shown.jpg", "stored.jpg", "neither.jpg"):
+        world.write(f"images/{name}", with_orientation(6) + name.encode())
+    places = {"shown.jpg": [2, 50, 10, 10], "stored.jpg": [50, 2, 10, 10], "neither.jpg": [60, 60, 10, 10]}
+    world.write(
+        "boxes.json",
+        {
+            "images": [{"id": n, "file_name": name, "width": 0, "height": 0} for n, name in enumerate(places)],
+            "annotations": [
+                {"id": n, "image_id": n, "category_id": 1, "bbox": bbox} for n, bbox in enumerate(places.values())
+            ],
+            "categories": [{"id": 1, "name": "bird"}],
+        },
+    )
+    block = {"operation": "people", "kind": "human", "source": "boxes.json"}
+    world.manifest({**BIRDS, "annotations": [block]}, checks={"boxes": "error"})
+    done = world.run("check", "manifest.yaml", "--sources", "--json")
+    outside = [one["file"] for one in done.document["findings"] if one["check"] == "box_outside"]
+    assert "neither.jpg" in outside
+    assert "shown.jpg" not in outside
+
+
+# The command.
+
+
+def test_check_sources_needs_no_lake_and_checks_every_file(world: World) -> None:
+    damaged(world)
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    world.lake.requests.clear()
+    done = world.run("check", "manifest.yaml", "--sources", LAYERNEXT_URL="http://127.0.0.1:9")
+    assert done.code == 7
+    assert "birds/cut.jpg (images/cut.jpg): ends inside its image data" in done.out
+    assert done.out.splitlines()[-1] == "6 files checked: 5 errors, 0 warnings."
+    document = world.run("check", "manifest.yaml", "--sources", "--json").document
+    schema = json.loads((Path(__file__).parents[2] / "schemas/check.schema.json").read_text())
+    jsonschema.validate(document, schema)
+    assert (document["files"], document["errors"], document["warnings"]) == (6, 5, 0)
+    for name in ("cut.jpg", "png_inside.jpg", "text.png", "zeros.jpg", "empty.png"):
+        (world.folder / "images" / name).unlink()
+    world.write("images/copy.jpg", picture("JPEG"))
+    done = world.good("check", "manifest.yaml", "--sources")
+    assert "birds/whole.jpg (images/whole.jpg): has the same bytes as 'images/copy.jpg'" in done.out
+    assert world.run("check", "manifest.yaml", "--sources", "--download").code == 64
+
+
+def test_the_manifest_decides_what_check_sources_stops_for(world: World) -> None:
+    damaged(world)
+    world.manifest(BIRDS, checks={"images": "warn"})
+    assert "0 errors, 5 warnings" in world.good("check", "manifest.yaml", "--sources").out
+    world.manifest(BIRDS, checks={"images": "off", "duplicates": "off"})
+    assert "0 errors, 0 warnings" in world.good("check", "manifest.yaml", "--sources").out

@@ -22,7 +22,7 @@ from metalake_sync.cli.plan_lines import plan_lines
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.documents.plan import PlanDocument, plan_document
-from metalake_sync.errors import ExitCode
+from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.planning.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -81,16 +81,32 @@ def _differences(plan: PlanDocument) -> int:
     return sum(1 for _, actions in by_place for _ in plan_lines(list(actions)))
 
 
-@click.command("check", epilog="Example: metalake-sync check birds.yaml --download")
+@click.command(
+    "check",
+    epilog="Examples: metalake-sync check birds.yaml --download; metalake-sync check birds.yaml --sources --json",
+)
 @takes_manifest
 @observes
+@option(
+    "--sources",
+    is_flag=True,
+    help="Check the local sources instead, without a lake: damaged files, placeholders of Git LFS, files with equal"
+    " bytes, labels. Exit with 7 if a check fails.",
+)
 @option("--download", is_flag=True, help="Also download every file and compare its hash.")
 @option("--detailed-exitcode", is_flag=True, help="Exit with 2 instead of 1 if a file is missing or differs.")
-def check_command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitcode: bool) -> None:
+def check_command(flags: ManifestFlags, run: RunFlags, sources: bool, download: bool, detailed_exitcode: bool) -> None:
     """Verify that the lake has each synced file with the right size. Changes nothing.
 
-    Exits with 1 if a file is missing or differs.
+    Exits with 1 if a file is missing or differs. With --sources, runs the checks of the manifest ('checks') on all
+    local files and annotations, also on those that a plan would not send.
     """
+    if sources:
+        if download or run.target:
+            other = "--download" if download else "--target"
+            raise UsageError(f"--sources does not work together with {other}", remedy=f"Remove {other}.")
+        _check_sources(flags, run)
+        return
     from metalake_sync.operations.comparison import check
 
     with closing(flags.words(silent=flags.as_json)) as listener:
@@ -108,6 +124,54 @@ def check_command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_
     if wrong:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES if detailed_exitcode else ExitCode.FAILED)
+
+
+FINDINGS_SHOWN = 10
+"""How many findings of one kind are shown one by one."""
+
+
+def _check_sources(flags: ManifestFlags, run: RunFlags) -> None:
+    from metalake_sync.core.checks import failed, grouped, headline
+    from metalake_sync.operations.source_check import check_sources
+
+    with closing(flags.words(silent=flags.as_json)) as listener:
+        project = flags.project(listener, run.options())
+        checked = check_sources(project)
+    errors = len(failed(checked.findings))
+    warnings = len(checked.findings) - errors
+    if flags.as_json:
+        from metalake_sync.documents.base import to_json
+        from metalake_sync.documents.checks import SourceCheckDocument, finding_documents
+
+        document = SourceCheckDocument(
+            manifest=project.manifest.source,
+            files=checked.files,
+            errors=errors,
+            warnings=warnings,
+            findings=finding_documents(checked.findings),
+            unreadable=checked.unreadable,
+        )
+        echo_json(to_json(document, indent=2, exclude_none=False))
+    else:
+        for group in grouped(checked.findings) if not flags.quiet else ():
+            color = "red" if group[0].level == "error" else "yellow"
+            word = click.style("error: " if group[0].level == "error" else "warning: ", fg=color)
+            if len(group) == 1:
+                place = f"{group[0].collection}/{group[0].subject} ({group[0].path})"
+                click.echo(word + shown(f"{place}: {headline(group)}"))
+                continue
+            click.echo(word + shown(f"{group[0].collection}: {headline(group)}"))
+            for one in group if flags.verbose else group[:FINDINGS_SHOWN]:
+                click.echo("  " + shown(f"{one.path if one.operation is None else one.subject}: {one.message}"))
+            if len(group) > FINDINGS_SHOWN and not flags.verbose:
+                click.echo(f"  … and {len(group) - FINDINGS_SHOWN} more (-v shows all)")
+        for line in checked.unreadable if not flags.quiet else ():
+            click.echo(click.style("note: ", fg="yellow") + shown(line))
+        found = f"{count(errors, 'error')}, {count(warnings, 'warning')}"
+        click.echo(f"{count(checked.files, 'file')} checked: {found}.")
+    if errors:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.GUARDED)
 
 
 @click.command("doctor", epilog="Example: metalake-sync doctor birds.yaml --retry-for 5")

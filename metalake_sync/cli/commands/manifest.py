@@ -103,9 +103,12 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
 
 
 @click.command("schema", epilog="Example: metalake-sync schema > manifest.schema.json")
-@click.argument("name", type=click.Choice(["manifest", "plan", "events"]), default="manifest", metavar="[NAME]")
+@click.argument(
+    "name", type=click.Choice(["manifest", "plan", "events", "check"]), default="manifest", metavar="[NAME]"
+)
 def schema_command(name: str) -> None:
-    """Print the JSON Schema of the manifest. NAME selects the plan or the events of 'apply --json' instead."""
+    """Print the JSON Schema of the manifest. NAME selects the plan, the events of 'apply --json', or the
+    findings of 'check --sources --json' instead."""
     from metalake_sync.documents.schemas import schema_text
 
     echo_json(schema_text(name).rstrip("\n"))
