@@ -177,13 +177,22 @@ def compare_unmanaged_set(
         at = seen.at
     there = _with_shapes(seen.there) if seen is not None else None
     same = (known.digest if known is not None else EMPTY_SET_DIGEST) == wanted.digest
-    # If the source changed too, the lake's set differs from the wanted one in any case.
-    drifted = seen is not None and (same if known is not None else there is not None)
+    drifted = seen is not None and (there is not None if known is None else _has_changed(known, there, same))
     # The same name with another id is another file, which does not have the set that was sent.
     replaced = known is not None and at.lake_id is not None and known.lake_id not in (None, at.lake_id)
     if replaced and wanted.digest == EMPTY_SET_DIGEST:
         return RIGHT
     return compare_set(at, wanted, known, there, drifted=drifted, replaced=replaced, on_drift=on_drift)
+
+
+def _has_changed(known: RecordedSet, there: RemoteSet | None, same: bool) -> bool:
+    """Return whether another client changed a set that is not the wanted one. `same`: the source did not change."""
+    if there is None:
+        return known.digest != EMPTY_SET_DIGEST
+    if known.kept is not None or there.as_recorded is None:
+        # Without its confirmed shapes, a set is compared with the source only.
+        return same or known.kept is not None
+    return not there.as_recorded
 
 
 def compare_set(

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.actions import RemoveAnnotations
 from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.diff_metadata import compare_unmanaged_metadata
 from metalake_sync.core.diff_sets import SeenSet, compare_unmanaged_set, set_left
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import AddressedPlan
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.snapshots import DesiredSet, MediaType, RecordedMetadata
 from metalake_sync.errors import ManifestError
 from metalake_sync.planning.desired import DesiredCollection
@@ -119,8 +121,19 @@ class UnmanagedPlanner:
         plan = AddressedPlan(address, operation)
         missing = self._missing(address, operation, entries_of.changed, wanted, found, index)
         seen: Mapping[str, SeenSet] = {}
-        if index is not None and self._reader is not None:
-            seen = self._reader.differing_sets(address, index, wanted)
+        cleared = {
+            entry: DesiredSet(operation, known.kind, EMPTY_SET_DIGEST, 0)
+            for entry, known in entries_of.sent.items()
+            if entry not in wanted and (index is None or index.mode == "replace")
+        }
+        kinds = {one.kind for one in (*wanted.values(), *cleared.values())}
+        if self._reader is not None and kinds:
+            from metalake_sync.planning.unmanaged_refresh import ComparedSets
+
+            records = self._state.of_address(self._lake, address)
+            kind = index.kind if index is not None else kinds.pop()
+            compared = ComparedSets(operation, kind, {**cleared, **wanted}, records, index)
+            seen = self._reader.differing_sets(address, compared)
         for entry, desired in wanted.items():
             if entry in missing:
                 continue
@@ -143,6 +156,15 @@ class UnmanagedPlanner:
                 plan.forgotten.append(entry)
                 continue
             gone = set_left(_file_at(address, entry, found), entries_of.sent[entry], mode)
+            if gone is not None and entry in seen:
+                at, on_drift = gone.at, index.on_drift if index is not None else "ask"
+                decision = compare_unmanaged_set(at, cleared[entry], entries_of.sent[entry], seen[entry], on_drift)
+                self.notes += decision.notes
+                if decision.kept is not None:
+                    plan.kept.append((at, decision.kept))
+                    continue
+                if isinstance(decision.action, RemoveAnnotations):
+                    gone = replace(decision.action, reason=gone.reason)
             if gone is not None:
                 plan.actions.append(gone)
             elif mode != "append":

@@ -7,6 +7,7 @@ them (`core`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -16,11 +17,15 @@ from metalake_sync.annotations.readback import is_as_sent, read_back
 from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.diff_sets import SeenSet
 from metalake_sync.core.metadata import MetadataValues
-from metalake_sync.core.snapshots import DesiredSet, MediaType, RemoteSet
+from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, MediaType, RemoteSet
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.set_merge import merge_with_lake
 from metalake_sync.planning.unmanaged_lookup import LocatedFile, UnmanagedLookup
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_details, remote_resolutions
 from metalake_sync.remote.listings import PAGE_SIZE, annotations_of
+from metalake_sync.state.records_by_place import PlaceRecords
 
 
 class UnmanagedReader:
@@ -50,11 +55,9 @@ class UnmanagedReader:
         answered = ((entry, name, details[name]) for entry, name in asked.items() if name in details)
         return {entry: (FileAt(address, entry, name, one.lake_id), one.metadata) for entry, name, one in answered}
 
-    def differing_sets(
-        self, address: Address, index: AnnotationIndex, wanted: Mapping[str, DesiredSet]
-    ) -> dict[str, SeenSet]:
+    def differing_sets(self, address: Address, compared: ComparedSets) -> dict[str, SeenSet]:
         """The images whose set in the lake differs from the source, by entry, without images that cannot be found."""
-        located = self._lookup.locate(address, wanted, [MediaType.IMAGE])
+        located = self._lookup.locate(address, compared.wanted, [MediaType.IMAGE])
         differing: dict[str, SeenSet] = {}
         for view in {id(one.view): one.view for one in located.values()}.values():
             left = {one.at.unique_name: one for one in located.values() if one.view is view}
@@ -63,29 +66,73 @@ class UnmanagedReader:
                 self._client,
                 view.lake_id or "",
                 file_count=len(listing) if listing is not None else 0,
-                operations=[index.operation],
+                operations=[compared.operation],
             )
             ours = ((left.pop(name), shapes) for name, shapes in sets if name in left)
             while page := list(islice(ours, PAGE_SIZE)):
-                differing.update(self._differing(page, index))
+                differing.update(self._differing(page, compared))
             for one in left.values():
-                if wanted[one.at.name].shape_count:
+                if compared.wanted[one.at.name].shape_count:
                     differing[one.at.name] = SeenSet(one.at, None)
         return differing
 
     def _differing(
-        self, page: Sequence[tuple[LocatedFile, list[dict[str, Any]]]], index: AnnotationIndex
+        self, page: Sequence[tuple[LocatedFile, list[dict[str, Any]]]], compared: ComparedSets
     ) -> Iterator[tuple[str, SeenSet]]:
-        records = {one.at.name: index.record(one.at.name) for one, _ in page}
-        fractions = [one.at.unique_name or "" for one, _ in page if records[one.at.name].normalized]
+        records = {one.at.name: compared.source(one.at.name) for one, _ in page}
+        bases = {name: compared.records.base(compared.operation, name) for name in records}
+        fractions = [
+            one.at.unique_name or ""
+            for one, _ in page
+            if any(map(_has_fractions, (records[one.at.name], bases[one.at.name])))
+        ]
         sizes = remote_resolutions(self._client, fractions, self._threads)
         for one, shapes in page:
             digest, back = read_back(shapes)
-            sent = records[one.at.name]
-            if sent.normalized and sent.shapes:
-                size = sizes.get(one.at.unique_name or "")
-                if size is None:
-                    continue  # The lake returns pixels, which cannot be compared without the size of the image.
-                sent = to_pixels(sent, size)
-            if not is_as_sent(sent, index.kind, back, ""):
-                yield one.at.name, SeenSet(one.at, RemoteSet(digest, len(shapes), as_desired=False))
+            size = sizes.get(one.at.unique_name or "")
+            source, base = records[one.at.name], bases[one.at.name]
+            if _has_fractions(source) and size is None:
+                continue  # The lake returns pixels, which cannot be compared without the size of the image.
+            if is_as_sent(_in_pixels(source, size), compared.kind, back, ""):
+                continue
+            as_recorded = None
+            if base is not None and (size is not None or not _has_fractions(base)):
+                as_recorded = is_as_sent(_in_pixels(base, size), compared.kind, back, "")
+            found = RemoteSet(digest, len(shapes), as_desired=False, as_recorded=as_recorded)
+            if not as_recorded:
+                merge = None
+                if compared.merges and not source.normalized and (base is None or not base.normalized):
+                    merge = merge_with_lake(base, source, back, compared.kind, "")
+                found = replace(found, shapes=back, merge=merge)
+            yield one.at.name, SeenSet(one.at, found)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedSets:
+    """The sets of one address and operation that are compared with the lake's."""
+
+    operation: str
+    kind: AnnotationKind
+    wanted: Mapping[str, DesiredSet]
+    """By entry. A set that the source dropped has no shapes."""
+    records: PlaceRecords
+    index: AnnotationIndex | None
+    """The source. None: the manifest dropped it."""
+
+    @property
+    def merges(self) -> bool:
+        return self.index is not None and self.index.on_drift == "merge"
+
+    def source(self, entry: str) -> ImageRecord:
+        """The source's set."""
+        if self.index is None or not self.wanted[entry].shape_count:
+            return ImageRecord(entry, ())
+        return self.index.record(entry)
+
+
+def _has_fractions(record: ImageRecord | None) -> bool:
+    return record is not None and record.normalized and bool(record.shapes)
+
+
+def _in_pixels(record: ImageRecord, size: tuple[int, int] | None) -> ImageRecord:
+    return to_pixels(record, size) if size is not None and _has_fractions(record) else record

@@ -421,3 +421,9 @@ def test_files_with_extreme_times_are_synced(world: World) -> None:
         os.utime(path, (FAR_AWAY["far.png"], FAR_AWAY["far.png"]))
     world.good("pull", "manifest.yaml")
     assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+
+
+def test_a_missing_plan_is_not_called_a_manifest(world: World) -> None:
+    done = world.run("apply", "missing.plan")
+    assert done.code == 64
+    assert "missing.plan: the file does not exist. Pass a manifest, or a plan that 'plan --out' saved." in done.err

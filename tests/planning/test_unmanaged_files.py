@@ -541,7 +541,7 @@ def test_an_entry_without_shapes_clears_shapes_of_other_clients_only_after_appro
     world.manifest(annotations=[{**MODEL, **address}])
     world.good("apply", "manifest.yaml")
     world.talk.annotate("yolo", [image_set("theirs_gull.png", box("bird", 5, 5, 3, 3))])
-    assert in_full(world) == [("remove_annotations", form.format("gull.png"), "drifted", False)]
+    assert in_full(world) == [("remove_annotations", form.format("gull.png"), "drifted", True)]
     assert world.run("apply", "--refresh", "full", "manifest.yaml").code == 7
     world.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
     assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": []}
@@ -603,3 +603,56 @@ def test_a_full_refresh_ignores_files_of_a_job(world: World, their_upload: Sessi
     world.manifest(annotations=[{**MODEL, "by": "job", "job": their_upload.job_id}])
     world.good("apply", "manifest.yaml")
     assert in_full(world) == []
+
+
+def write_conflict(world: World, on_drift: str, first: list[float] | None) -> None:
+    """Write boxes of an image of another client. `first`: its first box. None: the source does not have the image."""
+    sets: dict[str, list[list[float]]] = {"theirs_y_png": [[1, 1, 2, 2]]}
+    if first is not None:
+        sets["theirs_x_png"] = [first, [20, 10, 6, 6]]
+    images = boxes(**sets)["images"]
+    for image in images:
+        image["image"] = image["image"].replace(".", "_", 1)
+    world.write("top.json", {"images": images})
+    top = {"operation": "people", "kind": "human", "source": "top.json", "by": "unique_name", "on_drift": on_drift}
+    world.manifest(annotations=[top])
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize("on_drift", ["ask", "keep", "merge", "overwrite"])
+def test_a_conflict_of_an_unmanaged_set_is_decided_like_one_of_a_managed_set(
+    world: World, on_drift: str, cleared: bool
+) -> None:
+    world.talk.upload({name: png(salt=name.encode()) for name in ("x.png", "y.png")}, "theirs")
+    write_conflict(world, on_drift, [1, 1, 8, 8])
+    world.good("apply", "manifest.yaml")
+    theirs = [box("bird", 1, 1, 8, 8), box("bird", 20, 12, 6, 6)]
+    assert world.talk.annotate("people", [image_set("theirs_x.png", *theirs)]).status_code == 200
+    write_conflict(world, on_drift, None if cleared else [2, 1, 8, 8])
+
+    def in_lake() -> list[list[float]]:
+        query = {"operationIdList": json.dumps(["people"])}
+        found = world.talk.annotations(world.collection_id("theirs"), pageNo="0", pageSize="250", **query)
+        return sorted(shape["bbox"] for shape in found.get("x.png", []))
+
+    full = ("--json", "--refresh", "full")
+    asks = on_drift == "ask" or (cleared and on_drift == "merge")
+    actions = world.good("plan", *full, "manifest.yaml").document["actions"]
+    assert [one.get("overwrites", False) for one in actions] == ([] if on_drift == "keep" else [asks])
+    for action in actions:
+        (changed,) = action["shape_changes"]["by_others"]["changes"]
+        assert (changed["before"]["bbox"], changed["after"]["bbox"]) == ([20, 10, 6, 6], [20, 12, 6, 6])
+    needs_approval = asks or (cleared and on_drift == "overwrite")
+    assert world.run("apply", *full, "manifest.yaml").code == (7 if needs_approval else 0)
+    world.good("apply", *full, "--auto-approve", "manifest.yaml")
+    sent = [] if cleared else [[2, 1, 8, 8], [20, 10, 6, 6]]
+    # The source removed the box that the other client moved: it gets the version of the source.
+    merged = [] if cleared else [[2, 1, 8, 8], [20, 12, 6, 6]]
+    expected = {"keep": [[1, 1, 8, 8], [20, 12, 6, 6]], "merge": merged}.get(on_drift, sent)
+    assert in_lake() == expected
+    assert world.good("plan", *full, "manifest.yaml").document["actions"] == []
+    if on_drift != "keep":
+        runs = world.good("history", "--json", "manifest.yaml").document
+        run = next(one["id"] for one in runs if one["actions"])
+        world.good("revert", run, "--auto-approve", "manifest.yaml")
+        assert in_lake() == [[1, 1, 8, 8], [20, 12, 6, 6]]
