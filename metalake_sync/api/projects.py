@@ -212,7 +212,7 @@ class Project:
         Returns the plan of a first apply, for its counts and warnings. Raises ManifestErrors.
         """
         engine = self._observed(RunOptions())
-        return _plan_of(engine.validate(online=online), engine)
+        return plan_of(engine.validate(online=online), engine)
 
     def plan(
         self,
@@ -241,7 +241,7 @@ class Project:
 
     def _plan(self, engine: Engine, *, revert: str | None = None) -> ProjectPlan:
         with engine.plan() as planned:
-            return _plan_of(planned.plan, engine, revert)
+            return plan_of(planned.plan, engine, revert)
 
     def apply(
         self,
@@ -275,7 +275,7 @@ class Project:
         if plan is None:
             if callable(approve):
                 decide = approve
-                allow = lambda made: decide(_plan_of(made, engine))  # noqa: E731
+                allow = lambda made: decide(plan_of(made, engine))  # noqa: E731
             else:
                 allow = lambda _: bool(approve)  # noqa: E731
             return self._apply(engine, allow, None, "apply", lock_timeout_s, check)
@@ -365,7 +365,7 @@ class Project:
         from metalake_sync.operations.comparison import find_drift
 
         engine = self._observed(self._options("full", False, targets, None))
-        return _plan_of(find_drift(engine), engine)
+        return plan_of(find_drift(engine), engine)
 
     def check(self, *, download: bool = False, targets: tuple[str, ...] | list[str] = ()) -> Checked:
         """Verify that the lake has each synced file with the right size. `download`: also compare the bytes."""
@@ -432,8 +432,16 @@ class _Listener:
                 pass
 
 
-def _plan_of(plan: Plan, engine: Engine, revert: str | None = None) -> ProjectPlan:
+def plan_of(plan: Plan, engine: Engine, revert: str | None = None) -> ProjectPlan:
+    """Return a plan for `Project.apply`. `engine`: what made it. `revert`: the run that it reverts."""
     return ProjectPlan(plan_document(plan), plan.destructive, plan, engine, revert)
+
+
+def project_of(engine: Engine) -> Project:
+    """Return the project of a manifest that another package of metalake-sync opened."""
+    project = Project.__new__(Project)
+    project._set_up(engine, None)
+    return project
 
 
 def _result(applied: Applied) -> ApplyResult:

@@ -41,10 +41,10 @@ def open_plan_report(project: Project, observed: Observed, *, max_images: int, m
     document = plan_document(observed.planned.plan)
     if observed.client is None:
         images = OpenPlan(project, observed, None)
-        return render_report(_report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
+        return render_report(report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
     with LakeImages(observed.client.address) as lake:
         images = OpenPlan(project, observed, lake)
-        return render_report(_report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
+        return render_report(report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
 
 
 def saved_plan_report(saved: SavedPlan, manifest: str, *, max_images: int, max_bytes: int) -> Report:
@@ -55,7 +55,7 @@ def saved_plan_report(saved: SavedPlan, manifest: str, *, max_images: int, max_b
     base_dir = manifest if os.path.isdir(manifest) else os.path.dirname(manifest)
     images = SavedPlanImages(base_dir, saved.plan.actions, dict(_versions(saved)))
     remarks = (NO_SHAPES_OF_NEW_FILES,) if any(action.action == "upload" for action in saved.plan.actions) else ()
-    return render_report(_report_plan(saved.plan, images, remarks), max_images=max_images, max_bytes=max_bytes)
+    return render_report(report_plan(saved.plan, images, remarks), max_images=max_images, max_bytes=max_bytes)
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -73,7 +73,8 @@ def _versions(saved: SavedPlan) -> Iterator[tuple[tuple[str, str], Version]]:
             yield (one.collection, one.file), Version(size, version[0], one.facts.get(CONTENT))
 
 
-def _report_plan(plan: PlanDocument, images: PlannedImages, remarks: tuple[str, ...] = ()) -> ReportPlan:
+def report_plan(plan: PlanDocument, images: PlannedImages, remarks: tuple[str, ...] = ()) -> ReportPlan:
+    """Return the entries of a plan in the words of the terminal. `remarks`: sentences about the report."""
     return ReportPlan(
         os.path.basename(plan.manifest) or plan.manifest,
         tuple(line.strip() for line in click.unstyle(footer(plan)).splitlines()),

@@ -40,6 +40,7 @@ COMMANDS = {
     "state": "Show, copy, move, lock, rebuild or repair the state.",
     "pull": "Download files and annotations into local folders.",
     "status": "Show what is synced, pending and failed.",
+    "ui": "Show plans, runs and history in the browser, and apply plans there.",
     "watch": "Watch for changes and sync them continuously.",
     "doctor": "Check configuration, state, credentials and connectivity.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",

@@ -130,7 +130,7 @@ def _action_documents(state: StateStore, run_id: str, *, diff: bool) -> list[dic
     """Return the actions of a run for JSON. `diff`: with the values before and after, as in the JSON of a plan."""
     rows = state.runs.actions(run_id)
     if not diff:
-        return [_row_document(row) for row in rows]
+        return [row_document(row) for row in rows]
     from metalake_sync.cli.history_lines import action_document
 
     documents: list[dict[str, Any]] = []
@@ -138,11 +138,12 @@ def _action_documents(state: StateStore, run_id: str, *, diff: bool) -> list[dic
         known = action_document(row, values)
         found = asdict(known) if known is not None else {}
         details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
-        documents.append({**_row_document(row), **details})
+        documents.append({**row_document(row), **details})
     return documents
 
 
-def _row_document(row: ActionRow) -> dict[str, Any]:
+def row_document(row: ActionRow) -> dict[str, Any]:
+    """Return an action as `history --json` prints it."""
     return {key: value for key, value in asdict(row).items() if key not in ("type", "address", "confirmed")}
 
 

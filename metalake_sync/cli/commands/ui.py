@@ -1,0 +1,109 @@
+"""`metalake-sync ui`: a manifest's status, plans, runs and history as pages in the browser."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, max_delete_of, observes, takes_manifest
+from metalake_sync.cli.options import option
+from metalake_sync.cli.terminal import echo_json
+from metalake_sync.errors import UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.core.events import EventSink
+    from metalake_sync.project import Project
+    from metalake_sync.state.runs import ActionRow, Values
+    from metalake_sync.web.words import ActionWords, Words
+
+
+@click.command("ui", epilog="Example: metalake-sync ui birds.yaml --open")
+@takes_manifest
+@observes
+@option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
+@option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 selects a free one.")
+@option("--read-only", is_flag=True, help="Show plans and history, and apply or revert nothing.")
+@option("--open", "open_browser", is_flag=True, help="Open the address in the default browser.")
+@option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Do not apply a plan that would trash or replace more files."
+    " [default: 50% of a collection or 1000 files, whichever is smaller]",
+)
+def ui_command(
+    flags: ManifestFlags,
+    run: RunFlags,
+    host: str,
+    port: int,
+    read_only: bool,
+    open_browser: bool,
+    max_delete: str | None,
+) -> None:
+    """Show a manifest in the browser: its status, plans with images, runs and history. Apply plans there.
+
+    The command prints an address whose token is valid once, for the browser that opens it. It serves this machine only,
+    until Ctrl-C or SIGTERM. A run that is active then is cancelled; what it finished is recorded.
+    """
+    from metalake_sync.manifest.reading import is_stream
+    from metalake_sync.web.rendering import need_libraries
+    from metalake_sync.web.server import serve_until_stopped
+    from metalake_sync.web.workspace import Workspace
+
+    for source in (flags.manifest, *flags.var_file):
+        if is_stream(source):
+            what = "standard input" if source == "-" else f"'{source}' is a pipe, which"
+            raise UsageError(f"{what} cannot be read again for each plan", remedy="Write its content to a file.")
+    need_libraries()
+    options = replace(run.options(), max_delete=max_delete_of(max_delete))
+
+    def open_project(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Project:
+        return flags.project(emit, replace(options, is_cancelled=is_cancelled))
+
+    manifest = open_project(lambda _event: None, None).manifest
+
+    def announce(address: str) -> None:
+        if flags.as_json:
+            echo_json(f'{{"address": "{address}"}}')
+        else:
+            click.echo(f"Open {address}")
+            if not flags.quiet:
+                click.echo("The token in it is valid once. Ctrl-C ends the server.")
+        if open_browser:
+            webbrowser.open(address)
+
+    serve_until_stopped(Workspace(manifest.name, open_project, words(), read_only=read_only), host, port, announce)
+
+
+def words() -> Words:
+    """Return the words of the terminal, for the pages."""
+    from metalake_sync.cli.html_plan import report_plan
+    from metalake_sync.web.words import Words
+
+    return Words(report_plan, _past_action, _document)
+
+
+def _past_action(row: ActionRow, values: Values) -> ActionWords:
+    from metalake_sync.cli.history_lines import history_line
+    from metalake_sync.cli.plan_lines import SIGNS
+    from metalake_sync.web.words import ActionWords
+
+    line = history_line(row, values)
+    sign = next((sign for name, sign in SIGNS.items() if name == row.action), "")
+    if line is not None:
+        return ActionWords(sign, line.why, line.details)
+    ids = (f"{row.before or 'none'} → {row.after or 'none'}",) if row.before or row.after else ()
+    return ActionWords(sign, row.reason.replace("_", " "), ids)
+
+
+def _document(row: ActionRow, values: Values) -> dict[str, object]:
+    from metalake_sync.cli.commands.history import row_document
+    from metalake_sync.cli.history_lines import action_document
+
+    known = action_document(row, values)
+    found = asdict(known) if known is not None else {}
+    details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
+    return {**row_document(row), **details}

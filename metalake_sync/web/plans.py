@@ -1,0 +1,132 @@
+"""A plan that pages show: its entries, and the cards with images, which are made when a page needs them.
+
+Owns: the open plan (its state and sources stay open, so that cards can be made) and its thumbnails. All methods that
+read are called in the thread that made the plan. Must not: word an action.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from metalake_sync.api.projects import ProjectPlan, plan_of
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.project import Project
+from metalake_sync.report.cards import Card, CardMaker, Palette, PartShot, Section, Shot
+from metalake_sync.report.image_files import LakeImages
+from metalake_sync.report.model import ReportPlan
+from metalake_sync.report.planned_images import OpenPlan, PlannedImages, SavedPlanImages
+from metalake_sync.web.entry_lists import EntryList
+from metalake_sync.web.image_cache import CachedImage, ImageCache
+from metalake_sync.web.words import Words
+
+CARDS_KEPT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPlan:
+    """A plan and everything that pages show of it without reading anything."""
+
+    id: str
+    made_at: datetime
+    plan: ProjectPlan
+    report: ReportPlan
+    entries: EntryList
+    destroys: int
+    """How many things it trashes, replaces, removes or overwrites. A user types this number to approve."""
+    revert: str | None
+    """The run that the plan reverts."""
+
+    @property
+    def can_apply(self) -> bool:
+        """Whether there is something to apply, and nothing that blocks it."""
+        return not self.plan.empty and not self.plan.blocked
+
+
+class PlanDesk:
+    """Makes plans, and the cards of the last one. All methods are called in one thread."""
+
+    def __init__(self, words: Words, images: ImageCache) -> None:
+        self._words = words
+        self._images = images
+        self._open = contextlib.ExitStack()
+        self._shown: ShownPlan | None = None
+        self._maker = CardMaker(Palette())
+        self._cards: OrderedDict[int, Card] = OrderedDict()
+
+    def make(self, project: Project, revert: str | None) -> ShownPlan:
+        """Make a plan, and close the one before. `revert`: the run to revert."""
+        self.close()
+        with contextlib.ExitStack() as stack:
+            observed = stack.enter_context(project.observe())
+            plan = plan_of(observed.planned.plan, project, revert)
+            images: PlannedImages
+            if revert is not None:
+                images = SavedPlanImages(os.fspath(project.manifest.base_dir), plan.document.actions, {})
+            else:
+                lake = None
+                if observed.client is not None:
+                    lake = stack.enter_context(LakeImages(observed.client.address))
+                images = OpenPlan(project, observed, lake)
+            report = self._words.report_plan(plan.document, images)
+            entries = EntryList(report.entries)
+            destroys = sum(one.items_counted for one in observed.planned.plan.actions() if one.needs_approval)
+            palette = Palette()
+            for label in entries.choices.labels:
+                palette.number(label)
+            self._maker = CardMaker(palette)
+            self._open = stack.pop_all()
+        now = datetime.now(UTC)
+        self._shown = ShownPlan(secrets.token_hex(6), now, plan, report, entries, destroys, revert)
+        return self._shown
+
+    def card(self, plan_id: str, number: int) -> Card | None:
+        """Return the card of an entry, whose images are URLs. None: the plan is not open any more, or does not have
+        the entry."""
+        shown = self._shown
+        if shown is None or shown.id != plan_id or not 0 <= number < len(shown.entries.entries):
+            return None
+        if number not in self._cards:
+            self._cards[number] = self._with_urls(
+                self._maker.card(number, shown.entries.entries[number]), f"/plan/{plan_id}/entries/{number}/images/"
+            )
+            if len(self._cards) > CARDS_KEPT:
+                self._cards.popitem(last=False)
+        self._cards.move_to_end(number)
+        return self._cards[number]
+
+    def image(self, plan_id: str, number: int, name: str) -> CachedImage | None:
+        """Return a thumbnail of a card, also if the cache lost it."""
+        found = self._images.image(name)
+        if found is None and self.card(plan_id, number) is not None:
+            del self._cards[number]
+            self.card(plan_id, number)
+            found = self._images.image(name)
+        return found
+
+    def close(self) -> None:
+        """Close the state and the sources of the plan. Its entries can still be listed, without images."""
+        self._shown = None
+        self._cards.clear()
+        self._open.close()
+
+    def _with_urls(self, card: Card, base: str) -> Card:
+        """Store the images of a card, and return the card with their URLs."""
+
+        def url(uri: str) -> str:
+            return base + self._images.keep(uri)
+
+        def of_shot(shot: Shot) -> Shot:
+            return shot if shot.uri is None else replace(shot, uri=url(shot.uri))
+
+        def of_part(part: PartShot) -> PartShot:
+            return part if part.part is None else replace(part, part=replace(part.part, uri=url(part.part.uri)))
+
+        def of_section(section: Section) -> Section:
+            return replace(section, shots=tuple(map(of_shot, section.shots)), parts=tuple(map(of_part, section.parts)))
+
+        return replace(card, sections=tuple(map(of_section, card.sections)))

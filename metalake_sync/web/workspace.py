@@ -1,0 +1,196 @@
+"""The manifest that the server shows: its status, its plan and its run.
+
+Owns: what may happen at the same time. All methods are called in the event loop; they start work in threads. Must not:
+know a page or a request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from metalake_sync.api.projects import ProjectEvent, project_of
+from metalake_sync.api.results import ApplyResult
+from metalake_sync.core.events import Event, Observing, PlanMade, Waiting
+from metalake_sync.documents.events import ActionDoneEvent, ActionFailedEvent, ProgressEvent
+from metalake_sync.errors import GuardStopped, Interrupted
+from metalake_sync.operations.state import Status, read_status
+from metalake_sync.web.background import Changes, Work
+from metalake_sync.web.image_cache import ImageCache
+from metalake_sync.web.plans import PlanDesk, ShownPlan
+from metalake_sync.web.words import OpensProject, Words
+
+FAILURES_KEPT = 1_000
+LAST_ACTIONS_KEPT = 20
+
+
+class Run(Work[ApplyResult]):
+    """A run of this server."""
+
+    def __init__(self, changes: Changes, shown: ShownPlan) -> None:
+        super().__init__(changes)
+        self.shown = shown
+        """The plan that it carries out."""
+        self.started_at = datetime.now(UTC)
+        self.progress: ProgressEvent | None = None
+        self.done: Counter[str] = Counter()
+        """Action → how many of them the lake confirmed."""
+        self.failures: deque[ActionFailedEvent] = deque(maxlen=FAILURES_KEPT)
+        self.failed = 0
+        self.last: deque[ActionDoneEvent] = deque(maxlen=LAST_ACTIONS_KEPT)
+
+    def take(self, event: ProjectEvent) -> None:
+        """Take an event of the run. Called by its threads."""
+        match event:
+            case ProgressEvent():
+                self.progress = event
+            case ActionDoneEvent():
+                self.done[event.action] += 1
+                self.last.append(event)
+            case ActionFailedEvent():
+                self.failed += 1
+                self.failures.append(event)
+            case Observing() | Waiting():
+                self.step = _step(event)
+            case _:
+                return
+        self._changes.add()
+
+
+class Workspace:
+    """One manifest. `name`: how pages name it."""
+
+    def __init__(self, name: str, open_project: OpensProject, words: Words, *, read_only: bool) -> None:
+        self.name = name
+        self.read_only = read_only
+        self.words = words
+        self.open_project = open_project
+        self.changes = Changes()
+        self.images = ImageCache()
+        self.status: Work[Status] | None = None
+        self.planning: Work[ShownPlan] | None = None
+        self.run: Run | None = None
+        self._desk = PlanDesk(words, self.images)
+        self.desk_thread = ThreadPoolExecutor(1, thread_name_prefix="ui plan")
+        """The thread in which the plan is made and read."""
+        self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="ui status")
+        self._run_thread = ThreadPoolExecutor(1, thread_name_prefix="ui run")
+
+    @property
+    def desk(self) -> PlanDesk:
+        """The open plan. Used in `desk_thread` only."""
+        return self._desk
+
+    @property
+    def shown(self) -> ShownPlan | None:
+        """The last plan, if it was made and not applied yet."""
+        return self.planning.result if self.planning is not None else None
+
+    @property
+    def is_running(self) -> bool:
+        return self.run is not None and self.run.is_working
+
+    def read_status(self, *, again: bool = False) -> Work[Status]:
+        """Start to compare the folders with the records, unless the result of an earlier comparison still counts."""
+        if self.status is not None and (self.status.is_working or not again):
+            return self.status
+        work: Work[Status] = Work(self.changes)
+        self.status = work
+        work.start(self._status_thread, lambda: read_status(self.open_project(_listener(work), work.is_cancelled)))
+        return work
+
+    def make_plan(self, revert: str | None = None) -> Work[ShownPlan]:
+        """Start to make a plan. `revert`: of a run's way back. Raises GuardStopped while a run is active."""
+        self._check_idle()
+        if self.planning is not None and self.planning.is_working:
+            return self.planning
+        work: Work[ShownPlan] = Work(self.changes)
+        self.planning = work
+
+        def make() -> ShownPlan:
+            project = self.open_project(_listener(work), work.is_cancelled)
+            if revert is not None:
+                from metalake_sync.operations.revert import reverting
+                from metalake_sync.operations.state import require_state
+
+                require_state(project)
+                project = reverting(project, revert)
+            return self._desk.make(project, revert)
+
+        work.start(self.desk_thread, make)
+        return work
+
+    def apply(self, plan_id: str, typed: str) -> Run:
+        """Start to carry out the plan that was shown. `typed`: the number of destructive actions that the user typed.
+
+        Raises GuardStopped if there is a newer plan, the plan cannot be applied, or the number is wrong.
+        """
+        self._check_idle()
+        shown = self.shown
+        if shown is None or shown.id != plan_id:
+            raise GuardStopped(
+                "this plan was replaced by a newer one, or was applied already",
+                remedy="Nothing was done. Look at the current plan.",
+            )
+        if not shown.can_apply:
+            why = "; ".join(shown.plan.blocked) or "there is nothing to do"
+            raise GuardStopped(f"the plan cannot be applied: {why}", remedy="Nothing was done.")
+        if shown.plan.destructive and typed.strip().replace(",", "") != str(shown.destroys):
+            raise GuardStopped(
+                "the typed number is not the number of destructive actions",
+                remedy=f"Nothing was done. Type {shown.destroys} to approve the plan.",
+            )
+        run = Run(self.changes, shown)
+        self.run, self.planning = run, None
+        closed = self.desk_thread.submit(self._desk.close)
+
+        def carry_out() -> ApplyResult:
+            closed.result()
+            engine = self.open_project(lambda _event: None, None)
+            return project_of(engine).apply(shown.plan, check=False, cancelled=run.is_cancelled, on_event=run.take)
+
+        run.start(self._run_thread, carry_out)
+        threading.Thread(target=self._after, args=(run,), name="ui after run", daemon=True).start()
+        return run
+
+    def _after(self, run: Run) -> None:
+        """Compare the folders with the records again after a run."""
+        run.wait()
+        self.status = None
+        self.changes.add()
+
+    def _check_idle(self) -> None:
+        if self.is_running:
+            raise GuardStopped("a run is active", remedy="Wait until it ends, or cancel it.")
+
+    def close(self) -> None:
+        """Cancel everything, and wait for its end. What a run finished is recorded. Called from any thread."""
+        for work in (self.run, self.planning, self.status):
+            if work is not None and work.is_working:
+                work.cancel()
+        self._run_thread.shutdown()
+        self._status_thread.shutdown()
+        self.desk_thread.submit(self._desk.close).result()
+        self.desk_thread.shutdown()
+        self.images.close()
+
+
+def _listener(work: Work[Status] | Work[ShownPlan]) -> Callable[[Event], None]:
+    """Return a listener that passes on progress, and ends cancelled work."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Observing | PlanMade) and work.is_cancelled():
+            raise Interrupted.by_program()
+        if isinstance(event, Observing | Waiting):
+            work.tell(_step(event))
+
+    return listen
+
+
+def _step(event: Observing | Waiting) -> str:
+    if isinstance(event, Waiting):
+        return event.message
+    return f"{event.what}: {event.count:,}" if event.count else event.what
