@@ -1,7 +1,7 @@
 """Fault plans: which requests of a lake fail, and how. The same plan and seed affect the same requests.
 
 Owns: the form of a plan, reading it, and the decision for each request. Must not: touch a connection
-(`web.middleware`).
+(`embedded_lake.web.middleware`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Quirks: ways in which a real MetaLake may differ from the embedded lake, as far as the evidence allows.
 
-Owns: the names of the quirks, what each one changes, and the evidence for it. `web.quirk_changes` changes the form
-of answers. The modules for names, ids, metadata and annotations implement the other quirks.
+Owns: the names of the quirks, what each one changes, and the evidence for it. `embedded_lake.web.quirk_changes` changes
+the form of answers. The modules for names, ids, metadata and annotations implement the other quirks.
 """
 
 from __future__ import annotations
