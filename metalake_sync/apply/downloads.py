@@ -62,8 +62,6 @@ class _Filled:
     plan: DownloadPlan
     walk: DownloadWalk
     annotations: AnnotationDownload | None
-    failed: bool
-    """Whether any file failed."""
     written: tuple[str, ...] = ()
     """The paths of the annotation and metadata files below the folder. Known after writing."""
 
@@ -82,6 +80,18 @@ class DownloadStage:
         self._downloads = downloads
         self._recorder = recorder
         self._progress = progress
+        self._failed: set[str] = set()
+        """The blocks of downloads in which anything failed."""
+        self._refused: set[str] = set()
+        """Those with labels that have no class id."""
+
+    @contextlib.contextmanager
+    def _watching(self, spec: DownloadSpec) -> Iterator[None]:
+        """Remember the block of a download if anything fails meanwhile."""
+        before = len(self._recorder.failures)
+        yield
+        if len(self._recorder.failures) > before:
+            self._failed.add(spec.block)
 
     async def run(self, plans: Sequence[DownloadPlan]) -> None:
         """Carry out all downloads. They share class ids, so annotations are written after all were read."""
@@ -93,26 +103,31 @@ class DownloadStage:
                 labelled.append(plan)
                 if plan.refused_labels:
                     continue
-                found = await self._get(plan)
+                with self._watching(plan.spec):
+                    found = await self._get(plan)
                 if found is None:
                     continue
                 if found.annotations is not None:
                     stack.callback(found.annotations.close)
-                    if not await self._read(plan, found.annotations):
+                    with self._watching(plan.spec):
+                        was_read = await self._read(plan, found.annotations)
+                    if not was_read:
                         continue
                     labelled[-1] = replace(plan, labels=frozenset(found.annotations.labels))
                 filled.append(found)
             default = default_order(labelled)
             for one in filled:
-                await self._finish(one, default)
+                classes = order_of(one.plan, default)
+                if one.annotations is not None and (refused := labels_not_in(classes, one.annotations.written_labels)):
+                    self._fail(one.plan, refusal(refused), retryable=False)
+                    self._refused.add(one.plan.spec.block)
+            for one in filled:
+                if one.plan.spec.block not in self._refused:
+                    await self._finish(one, order_of(one.plan, default))
 
-    async def _finish(self, filled: _Filled, default_classes: Sequence[str]) -> None:
+    async def _finish(self, filled: _Filled, classes: Sequence[str]) -> None:
         """Write the annotations of a download, and remove what it no longer writes."""
         plan, annotations = filled.plan, filled.annotations
-        classes = order_of(plan, default_classes)
-        if annotations is not None and (refused := labels_not_in(classes, annotations.written_labels)):
-            self._fail(plan, refusal(refused), retryable=False)
-            return
         if not (writes_files(plan.spec, annotations) or plan.removals or plan.vanished):
             return
         with contextlib.ExitStack() as stack:
@@ -120,10 +135,10 @@ class DownloadStage:
             partials = self._open(plan, root, stack)
             if partials is None:
                 return
-            before = len(self._recorder.failures)
             if writes_files(plan.spec, annotations):
-                await self._write_files(filled, root, partials, classes)
-            if filled.failed or len(self._recorder.failures) > before:
+                with self._watching(plan.spec):
+                    await self._write_files(filled, root, partials, classes)
+            if plan.spec.block in self._failed:
                 if plan.removals:
                     left = SyncError("it is not removed, because something in this download failed")
                     self._recorder.fail(plan.removals, left, retryable=True)
@@ -136,7 +151,6 @@ class DownloadStage:
         current = {*filled.walk.filenames.values(), *filled.written}
         paths = {action: _path_in(spec, action) for action in plan.removals}
         planned = [action for action in plan.removals if paths[action] not in current]
-        records, lake = self._observer.records, self._observer.lake
         for start in range(0, len(planned), RECORDED_AT_ONCE):
             chunk = planned[start : start + RECORDED_AT_ONCE]
             gone: list[RemoveDownloaded] = []
@@ -147,11 +161,11 @@ class DownloadStage:
                 else:
                     self._recorder.fail([action], error, retryable=False)
             names = [paths[action] for action in gone]
-            self._recorder.confirm(gone, partial(records.forget, lake, spec.to, names))
+            self._recorder.confirm(gone, partial(self._observer.forget, spec, names))
         vanished = [path for path in plan.vanished if path not in current]
         if vanished:
             with self._recorder.state.write():
-                records.forget(lake, spec.to, vanished)
+                self._observer.forget(spec, vanished)
 
     def _remove(self, action: RemoveDownloaded, path: str, root: Path, spec: DownloadSpec) -> SyncError | None:
         """Remove one file. Returns the error if that failed."""
@@ -169,7 +183,6 @@ class DownloadStage:
     async def _get(self, plan: DownloadPlan) -> _Filled | None:
         """Fetch the files of a download. Returns None if that is not possible."""
         spec = plan.spec
-        before = len(self._recorder.failures)
         place = await asyncio.to_thread(self._observer.find, spec)
         if place is None:
             return None
@@ -182,10 +195,10 @@ class DownloadStage:
                 return None
             with self._recorder.state.write():
                 paths = [_path_in(spec, action) for action in plan.files]
-                self._observer.records.begin(self._observer.lake, spec.to, paths)
+                self._observer.records.begin(self._observer.lake, spec.records_folder, paths)
             await self._fetch(_Folder(spec, adopted=list(plan.adopted)), walk, root, partials)
-        annotations = self._observer.annotations(spec, place, walk)
-        return _Filled(plan, walk, annotations, len(self._recorder.failures) > before)
+        self._observer.walked(walk, spec)
+        return _Filled(plan, walk, self._observer.annotations(spec, place, walk))
 
     def _open(self, plan: DownloadPlan, root: Path, stack: contextlib.ExitStack) -> PartialFiles | None:
         """The folder of a download. None if it cannot be used: the other downloads continue."""
@@ -246,9 +259,8 @@ class DownloadStage:
         adopted, folder.adopted = folder.adopted, []
         records = self._observer.records
         files = [*adopted, *(file for _, file in fetched)]
-        self._recorder.confirm(
-            [action for action, _ in fetched], lambda: records.record(self._observer.lake, folder.spec.to, files)
-        )
+        write = partial(records.record, self._observer.lake, folder.spec.records_folder, files)
+        self._recorder.confirm([action for action, _ in fetched], write)
 
     async def _write_files(self, filled: _Filled, root: Path, partials: PartialFiles, classes: Sequence[str]) -> None:
         """Write and compare the annotation and metadata files of a download.
@@ -291,8 +303,9 @@ class DownloadStage:
         differing = [_path_in(spec, action) for action in actions]
         right = set(written).difference(differing)
         with self._recorder.state.write():
-            records.record_others(lake, spec.to, unsettled(root, records.other_files(lake, spec.to), right))
-            records.begin(lake, spec.to, differing)
+            others = records.other_files(lake, spec.records_folder)
+            records.record_others(lake, spec.records_folder, unsettled(root, others, right))
+            records.begin(lake, spec.records_folder, differing)
 
     def _move_in(
         self, spec: DownloadSpec, actions: Sequence[DownloadAnnotations], scratch: Path, partials: PartialFiles
@@ -305,17 +318,19 @@ class DownloadStage:
         finally:
             self._progress.files_done += len(moved)
             files = {_path_in(spec, action): found for action, found in moved.items()}
-            self._recorder.confirm(
-                list(moved), lambda: self._observer.records.record_others(self._observer.lake, spec.to, files)
-            )
+            records = self._observer.records
+            write = partial(records.record_others, self._observer.lake, spec.records_folder, files)
+            self._recorder.confirm(list(moved), write)
 
     def _record_classes(
         self, spec: DownloadSpec, annotations: AnnotationDownload | None, classes: Sequence[str]
     ) -> None:
-        records, lake = self._observer.records, self._observer.lake
-        if annotations is not None and annotations.numbers_classes and records.classes(lake, spec.to) != tuple(classes):
+        records, lake, folder = self._observer.records, self._observer.lake, spec.records_folder
+        if annotations is None or not annotations.numbers_classes:
+            return
+        if records.classes(lake, folder) != tuple(classes):
             with self._recorder.state.write():
-                records.record_classes(lake, spec.to, classes)
+                records.record_classes(lake, folder, classes)
 
 
 def _path_in(spec: DownloadSpec, action: DownloadFile | DownloadAnnotations | RemoveDownloaded) -> str:

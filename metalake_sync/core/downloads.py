@@ -33,6 +33,16 @@ class AnnotationsWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """The share of one split by ratio: an interval of the numbers from 0 to 1, of which each file has one."""
+
+    begin: float
+    end: float
+    """Not part of the share."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadSpec:
     """A local folder that should have the items of a selection."""
 
@@ -53,10 +63,35 @@ class DownloadSpec:
     """The folder that keeps removed files, absolute or relative to the manifest's folder. None: they are deleted."""
     declared_at: str = ""
     """The line of the manifest, as FILE:LINE:COLUMN."""
+    block_to: str | None = None
+    """The folder of the whole download. None: the download has no splits, or this is the folder around them."""
+    split: str | None = None
+    """The split that goes into the folder. None: as for `block_to`."""
+    share: Share | None = None
+    """The share of the split, if a ratio divides the files."""
+    splits: tuple[str, ...] = ()
+    """The splits in the folder, if this is the folder around them. It has no files of the lake then."""
+    counts_unassigned: bool = False
+    """Whether files of the download may be in none of the splits."""
+
+    @property
+    def block(self) -> str:
+        """What the specs of one download share."""
+        return self.to if self.block_to is None else self.block_to
+
+    @property
+    def records_folder(self) -> str:
+        """The folder in the state. The folder of a split differs from the same folder of another download."""
+        return self.to if self.block_to is None else folder_of_split(self.block_to, self.split or "")
 
     @property
     def key(self) -> CollectionKey:
         return self.selection.key
+
+
+def folder_of_split(to: str, split: str) -> str:
+    """Return the folder of a split as the state names it."""
+    return f"{to}/./{split}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +146,10 @@ class DownloadPlan:
     """Whether metadata is written and no field is known to be read."""
     recorded: int = 0
     """The number of files in the folder that downloads wrote or took over."""
+    in_other_splits: tuple[str, ...] = ()
+    """Names of files that match this split and are in an earlier one already."""
+    unassigned: int = 0
+    """The number of files that the download selects and none of its splits does."""
     nothing_matches: bool = False
     """Whether the lake lists no file. Then nothing is removed."""
 

@@ -51,6 +51,8 @@ class NoteCode(enum.StrEnum):
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
     LABELS_NOT_FOUND_BY_TRAINERS = "labels_not_found_by_trainers"
     STALE_DOWNLOADS = "stale_downloads"
+    FILES_WITHOUT_SPLIT = "files_without_split"
+    FILES_IN_TWO_SPLITS = "files_in_two_splits"
     METADATA_FIELDS_UNKNOWN = "metadata_fields_unknown"
     CLASS_IDS_CHANGED = "class_ids_changed"
     LABELS_NOT_IN_CLASSES = "labels_not_in_classes"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from metalake_sync.annotations.formats import format_named
@@ -19,16 +19,23 @@ from metalake_sync.core.actions import (
     TrashCollection,
     TrashMatched,
 )
-from metalake_sync.core.downloads import AnnotationsWanted, DownloadedFile, DownloadPlan, DownloadSpec
+from metalake_sync.core.downloads import (
+    AnnotationsWanted,
+    DownloadedFile,
+    DownloadPlan,
+    DownloadSpec,
+    folder_of_split,
+)
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.selection import OLDEST_FIRST, WHOLE_LAKE, ItemFilter, ItemSelection, ItemSort
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
 from metalake_sync.downloads.annotation_files import AnnotationDownload, files_below, files_that_differ
-from metalake_sync.downloads.classes import classes_in_common, labels_not_in, order_of
+from metalake_sync.downloads.classes import classes_in_common, default_order, labels_not_in, order_of
 from metalake_sync.downloads.metadata_file import FILE as METADATA_FILE
 from metalake_sync.downloads.metadata_file import fields_to_read, write_metadata
-from metalake_sync.downloads.stale import find_stale, unsettled
+from metalake_sync.downloads.splits import specs_of
+from metalake_sync.downloads.stale import StaleFiles, find_stale, unsettled
 from metalake_sync.downloads.walk import DownloadWalk
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -67,6 +74,8 @@ class DownloadObserver:
     emit: EventSink
     known_fields: Callable[[], Collection[str]]
     """Returns the metadata fields that the manifest ever wrote into the lake."""
+    _split_of: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The folder of each file by unique name, of the downloads that were walked through so far."""
 
     def find(self, spec: DownloadSpec) -> Place | None:
         """The collection of a download, or all of a type. None if the lake does not have the collection."""
@@ -78,15 +87,16 @@ class DownloadObserver:
     def walk(self, spec: DownloadSpec, place: Place, adopted: Iterable[DownloadedFile] = ()) -> DownloadWalk:
         """Walk through a download. `adopted`: files to treat as recorded."""
         known = {file.unique_name: file for file in adopted}
-        others = self.records.other_files(self.lake, spec.to)
+        others = self.records.other_files(self.lake, spec.records_folder)
         return DownloadWalk(
             self.client,
             spec,
             place,
             root=self.base_dir / spec.to,
-            recorded={**self.records.of_folder(self.lake, spec.to), **known},
+            recorded={**self.records.of_folder(self.lake, spec.records_folder), **known},
             others=others,
             reserved=_reserved_names(spec),
+            taken=self._split_of.setdefault(spec.block, {}),
         )
 
     def observe(self, spec: DownloadSpec) -> ObservedDownload:
@@ -101,6 +111,11 @@ class DownloadObserver:
             plan.files += (wanted.action for wanted in page.wanted)
             plan.unchanged += page.unchanged
             plan.adopted += page.adopted
+        self.walked(walk, spec)
+        plan.in_other_splits = tuple(walk.in_other_splits)
+        if spec.counts_unassigned:
+            selected = count_selection(self.client, spec.selection, place)
+            plan.unassigned = max(0, selected - len(self._split_of[spec.block]))
         annotations = self.annotations(spec, place, walk, to_come=spec.media)
         if annotations is not None:
             try:
@@ -111,23 +126,39 @@ class DownloadObserver:
             plan.labels = frozenset(annotations.labels)
         return ObservedDownload(plan, annotations, walk)
 
-    def finish(self, observed: ObservedDownload, default_classes: Sequence[str]) -> DownloadPlan:
-        """Compare the annotation files of a folder with the lake. `default_classes`: as `default_order` returned them.
+    def walked(self, walk: DownloadWalk, spec: DownloadSpec) -> None:
+        """Take the files of a split, so that no later split of the download gets them too."""
+        self._split_of.setdefault(spec.block, {}).update(dict.fromkeys(walk.filenames, spec.to))
 
-        A download with labels that have no class id gets no actions.
+    def finish_all(self, observed: Sequence[ObservedDownload]) -> Iterator[DownloadPlan]:
+        """Compare the annotation files of all folders with the lake, when the labels of all downloads are known.
+
+        A download with labels that have no class id gets no actions, in any of its splits.
         """
+        default_classes = default_order(one.plan for one in observed)
+        refused: dict[str, set[str]] = {}
+        for one in observed:
+            if one.annotations is not None:
+                classes = order_of(one.plan, default_classes)
+                unknown = labels_not_in(classes, one.annotations.written_labels)
+                refused.setdefault(one.plan.spec.block, set()).update(unknown)
+        for one in observed:
+            if labels := refused.get(one.plan.spec.block):
+                one.plan.refused_labels = tuple(sorted(labels))
+                one.plan.files, one.plan.adopted = [], []
+                yield one.plan
+            else:
+                yield self._finish(one, default_classes)
+
+    def _finish(self, observed: ObservedDownload, default_classes: Sequence[str]) -> DownloadPlan:
+        """Compare the annotation files of a folder with the lake."""
         plan, annotations, walk, spec = observed.plan, observed.annotations, observed.walk, observed.plan.spec
         if walk is None:
             return plan
         classes = order_of(plan, default_classes)
-        if annotations is not None:
-            plan.refused_labels = labels_not_in(classes, annotations.written_labels)
-            if plan.refused_labels:
-                plan.files, plan.adopted = [], []
-                return plan
-            if annotations.numbers_classes:
-                plan.classes = classes
-                plan.recorded_classes = self.records.classes(self.lake, spec.to)
+        if annotations is not None and annotations.numbers_classes:
+            plan.classes = classes
+            plan.recorded_classes = self.records.classes(self.lake, spec.records_folder)
         plan.fields_unknown = spec.metadata == () and not self.known_fields()
         written: tuple[str, ...] = ()
         stale_labels: list[str] = []
@@ -157,6 +188,12 @@ class DownloadObserver:
         """
         if annotations is not None:
             annotations.write(folder, classes, self._seen(f"reading annotations of {_shown(spec.key)}"))
+        if spec.annotations is not None:
+            output = format_named(spec.annotations.format).output()
+            if spec.splits:
+                output.write_index(folder, spec.splits, classes)
+            elif spec.split is not None and output.index_file is not None:
+                (folder / output.index_file).unlink(missing_ok=True)
         if spec.metadata is not None:
             fields = fields_to_read(spec.metadata, self.known_fields())
             write_metadata(
@@ -173,10 +210,16 @@ class DownloadObserver:
         differing = {os.path.relpath(action.path, spec.to) for action in plan.annotations}
         plan.unsettled = len(unsettled(root, walk.others, set(written) - differing))
         found = find_stale(root, walk.recorded.values(), walk.others, {*walk.filenames.values(), *written})
-        plan.vanished = found.vanished
         plan.recorded = len(walk.recorded) + len(walk.others.keys() - {one.filename for one in walk.recorded.values()})
-        plan.nothing_matches = not walk.filenames
-        removed = found.removable if spec.prune and walk.filenames else {}
+        if spec.split is None:
+            for split in self.records.splits(self.lake, spec.to):
+                if split not in spec.splits:
+                    old, files = self._stale_split(spec, split)
+                    found = found.with_those_of(split, old)
+                    plan.recorded += files
+        plan.vanished = found.vanished
+        plan.nothing_matches = not self._split_of.get(spec.block)
+        removed = found.removable if spec.prune and not plan.nothing_matches else {}
         plan.removals = [
             RemoveDownloaded(spec.key, os.path.join(spec.to, path), fingerprint)
             for path, fingerprint in removed.items()
@@ -185,11 +228,31 @@ class DownloadObserver:
         stale = {*found.kept, *found.removable, *stale_labels} - removed.keys()
         plan.stale = (*sorted(stale & media), *sorted(stale - media))
 
+    def _stale_split(self, spec: DownloadSpec, split: str) -> tuple[StaleFiles, int]:
+        """Return the stale files of a split that the download does not have any more, and how many are recorded."""
+        folder = folder_of_split(spec.to, split)
+        downloaded = self.records.of_folder(self.lake, folder)
+        others = self.records.other_files(self.lake, folder)
+        found = find_stale(self.base_dir / spec.to / split, downloaded.values(), others, ())
+        return found, len(downloaded.keys() | others.keys())
+
+    def forget(self, spec: DownloadSpec, paths: Sequence[str]) -> None:
+        """Remove the records of files that are not in the folder of a download any more, nor in its earlier splits."""
+        splits = set(self.records.splits(self.lake, spec.to)) if spec.split is None else set()
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            split, _, rest = path.partition("/")
+            inside = bool(rest) and split in splits
+            folder = folder_of_split(spec.to, split) if inside else spec.records_folder
+            folders.setdefault(folder, []).append(rest if inside else path)
+        for folder, inner in folders.items():
+            self.records.forget(self.lake, folder, inner)
+
     def annotations(
         self, spec: DownloadSpec, place: Place, walk: DownloadWalk, *, to_come: bool = False
     ) -> AnnotationDownload | None:
         """The annotations of a download. None if it has none."""
-        if spec.annotations is None or place.collection_id is None:
+        if spec.annotations is None or spec.splits or place.collection_id is None:
             return None
         return AnnotationDownload(
             self.client,
@@ -241,15 +304,19 @@ def _reserved_names(spec: DownloadSpec) -> tuple[str, ...]:
 
 def writes_files(spec: DownloadSpec, annotations: AnnotationDownload | None) -> bool:
     """Whether a download writes other files than those of the lake."""
-    return annotations is not None or spec.metadata is not None
+    with_index = spec.splits and spec.annotations is not None
+    return annotations is not None or spec.metadata is not None or bool(with_index)
 
 
 def _shown(key: CollectionKey) -> str:
     return f"all {key.type.value} items" if key.name == WHOLE_LAKE else str(key)
 
 
-def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadSpec]:
-    """The downloads of the manifest. Raises ManifestError for a collection whose type is ambiguous."""
+def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[tuple[int, Iterator[DownloadSpec]]]:
+    """The number of each download in the manifest, and its specs.
+
+    Raises ManifestError for a collection whose type is ambiguous.
+    """
     common = classes_in_common(manifest)
     for number, block in enumerate(manifest.model.downloads):
         selection = _selection(manifest, "downloads", number, block, client)
@@ -262,7 +329,7 @@ def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[Dow
                 tuple(block.annotations.classes) or common,
             )
         sort = ItemSort(block.sort.by, block.sort.order) if block.sort else OLDEST_FIRST
-        yield DownloadSpec(
+        spec = DownloadSpec(
             replace(selection, sort=sort),
             to=block.to,
             media=block.media,
@@ -273,6 +340,7 @@ def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[Dow
             backup_dir=block.backup_dir,
             declared_at=str(manifest.where("downloads", number)),
         )
+        yield number, specs_of(spec, block.splits)
 
 
 def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:

@@ -34,6 +34,14 @@ class StaleFiles:
     vanished: tuple[str, ...]
     """Files that are not in the folder any more."""
 
+    def with_those_of(self, subfolder: str, other: StaleFiles) -> StaleFiles:
+        """Return the stale files of this folder and of one below it."""
+        return StaleFiles(
+            {**self.removable, **{f"{subfolder}/{path}": found for path, found in other.removable.items()}},
+            (*self.kept, *(f"{subfolder}/{path}" for path in other.kept)),
+            (*self.vanished, *(f"{subfolder}/{path}" for path in other.vanished)),
+        )
+
 
 def find_stale(
     root: Path,

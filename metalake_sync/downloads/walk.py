@@ -15,6 +15,7 @@ from pathlib import Path
 from metalake_sync.core.actions import DownloadFile, Reason
 from metalake_sync.core.downloads import DownloadedFile, DownloadSpec, Local, judge_local, judge_size
 from metalake_sync.core.snapshots import Fingerprint, RemoteFile
+from metalake_sync.downloads.splits import is_in
 from metalake_sync.downloads.stale import is_same
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListedItem
@@ -54,6 +55,7 @@ class DownloadWalk:
 
     `recorded`: earlier downloads into the folder, by unique name. `others`: as `DownloadRecords.other_files` returned
     them. `root`: the folder. `reserved`: names in the folder that files must not get.
+    `taken`: the files of earlier splits of the download, by unique name.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class DownloadWalk:
         recorded: Mapping[str, DownloadedFile],
         others: Mapping[str, Fingerprint | None],
         reserved: Sequence[str],
+        taken: Mapping[str, str],
     ) -> None:
         self._client = client
         self._spec = spec
@@ -78,16 +81,30 @@ class DownloadWalk:
             self._names.keep(known.filename)
         self.filenames: dict[str, str] = {}
         """Unique name → file name in the folder, of all items so far."""
+        self.in_other_splits: list[str] = []
+        """Names of items that match and are in an earlier split already."""
+        self._taken = taken
 
     def pages(self, seen: Callable[[int], None] = lambda _: None) -> Iterator[WalkedPage]:
         """Compare the listing page by page. `seen`: called with the number of items so far."""
+        if self._spec.splits:
+            return
         for page in list_selection(self._client, self._spec.selection, self._place):
             # A listing that changes while it is read may return an item twice.
-            items = [item for item in page if _unique(item) not in self.filenames]
+            items = [item for item in page if _unique(item) not in self.filenames and self._is_in_split(item)]
             for item in items:
                 self.filenames[_unique(item)] = self._filename(item)
             seen(len(self.filenames))
             yield self._compare(items) if self._spec.media else WalkedPage((), 0, ())
+
+    def _is_in_split(self, item: ListedItem) -> bool:
+        share = self._spec.share
+        if share is not None:
+            return is_in(share, item.name if self._spec.selection.collection is not None else _unique(item))
+        other = self._taken.get(_unique(item), self._spec.to)
+        if other != self._spec.to:
+            self.in_other_splits.append(item.name)
+        return other == self._spec.to
 
     def _filename(self, item: ListedItem) -> str:
         wanted = item.name if self._spec.naming == "name" else _unique(item)

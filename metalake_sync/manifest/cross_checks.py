@@ -132,13 +132,15 @@ def _download(
         return
     yield from _backup_dir(block, to, path, tree)
     here = tree.place((*path, "to"))
-    before = folders.setdefault(os.path.normpath(to), here)
-    if before is not here:
-        yield ManifestError(
-            f"two downloads go into '{to}'; the first is at {before}",
-            where=here,
-            remedy="Give each download its own folder.",
-        )
+    parts = _mapping(_mapping(block.get("splits")).get("parts"))
+    for folder in (to, *(os.path.join(to, str(name)) for name in parts)):
+        before = folders.setdefault(os.path.normpath(folder), here)
+        if before is not here:
+            yield ManifestError(
+                f"two downloads go into '{folder}'; the first is at {before}",
+                where=here,
+                remedy="Give each download its own folder.",
+            )
 
 
 def _backup_dir(block: Mapping[str, Any], to: str, path: KeyPath, tree: Tree) -> Iterator[ManifestError]:

@@ -5,10 +5,12 @@ Owns: these keys and their defaults. Must not: read a credential, open a connect
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from metalake_sync.manifest.types import (
     Command,
@@ -149,6 +151,25 @@ class Selection(Model):
     )
 
 
+_SPLIT_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
+
+
+def _split_name(name: str) -> str:
+    if not re.fullmatch(_SPLIT_NAME, name) or name.lower() in ("images", "labels"):
+        raise value_error(
+            "is not the name of a split",
+            "Use up to 40 letters, digits, '-' and '_', and neither 'images' nor 'labels', which trainers interpret.",
+        )
+    return name
+
+
+def _is_share(value: float | str) -> bool:
+    try:
+        return 0 < float(value) < math.inf
+    except ValueError:
+        return False
+
+
 class DownloadAnnotationsOf(Model):
     """Annotations that a download includes."""
 
@@ -175,6 +196,42 @@ class DownloadAnnotationsOf(Model):
         return classes
 
 
+SplitName = Annotated[
+    str,
+    AfterValidator(_split_name),
+    Field(json_schema_extra={"pattern": f"^{_SPLIT_NAME}$"}),
+]
+
+
+class Splits(Model):
+    """Divides the files of a download into folders of their own below 'to', such as train, val and test."""
+
+    by: Literal["ratio", "metadata", "query"] = Field(
+        description="What decides: the ratio and the file's name, the value of a metadata field, or a query."
+    )
+    parts: dict[SplitName, float | str] = Field(
+        description="Name of each split, and its share (such as 0.8 or 80), its value of 'field', or its query.",
+        json_schema_extra={"minProperties": 1},
+    )
+    field: Text | None = Field(None, description="Metadata field that names the split of a file, with 'by: metadata'.")
+    seed: int = Field(0, description="With 'by: ratio', another seed divides the files in another way.")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Splits:
+        if not self.parts:
+            raise value_error("has no 'parts'", "Name at least one, such as train: 0.8.")
+        if (self.field is not None) is not (self.by == "metadata"):
+            remedy = "Add 'field: NAME'." if self.by == "metadata" else "Remove 'field', or set 'by: metadata'."
+            raise value_error(f"is by {self.by}, {'without' if self.field is None else 'with'} a 'field'", remedy)
+        for name, value in self.parts.items():
+            if self.by == "ratio":
+                if not _is_share(value):
+                    raise value_error(f"has {value!r} as the share of '{name}'", "Write a number above 0, such as 0.8.")
+            elif not isinstance(value, str) or not value.strip():
+                raise value_error(f"has {value!r} for '{name}'", f"Write a text, because it is by {self.by}.")
+        return self
+
+
 class Download(Selection):
     """A local folder to download items to."""
 
@@ -191,6 +248,7 @@ class Download(Selection):
     naming: Literal["unique_name", "name"] = Field(
         "unique_name", description="Local file names: the unique name in the lake, or the name in the collection."
     )
+    splits: Splits | None = Field(None, description="Divide the files into folders such as train, val and test.")
     metadata: bool = Field(
         False,
         description="Also write metadata.json, which 'file_metadata' reads: the Tags of each file, the fields that this"

@@ -78,8 +78,11 @@ class ManifestBlocks:
         )
         downloads = self._downloads(observer)
         self._notes_on_classes(downloads)
+        noted: set[str] = set()
+        drawn = {download.spec.block for download in downloads if not download.nothing_drawn}
         for download in downloads:
-            if download.missing:
+            self._notes_on_splits(download)
+            if download.missing and download.spec.split is None:
                 message = f"the lake does not have the collection '{download.spec.key}' yet, so nothing is downloaded"
                 self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.spec.declared_at))
             if download.stale:
@@ -87,16 +90,18 @@ class ManifestBlocks:
                 where = download.spec.declared_at
                 self.notes.append(Note.naming(NoteCode.STALE_DOWNLOADS, clause, download.stale, where))
             wanted = download.spec.annotations
-            if wanted is not None and wanted.operations and download.nothing_drawn:
+            if wanted is not None and wanted.operations and download.spec.block not in drawn | noted:
+                noted.add(download.spec.block)
                 message = f"no image of '{download.spec.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
                 self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.spec.declared_at))
-            if download.fields_unknown:
+            if download.fields_unknown and download.spec.block not in noted:
+                noted.add(download.spec.block)
                 message = (
                     "metadata.json has only Tags, because the lake does not list the fields of a file, and this"
                     " manifest wrote none; list the fields in 'metadata_fields'"
                 )
                 self.notes.append(Note(NoteCode.METADATA_FIELDS_UNKNOWN, message, download.spec.declared_at))
-            if wanted is not None:
+            if wanted is not None and download.spec.split is None:
                 self._warn_of_folder(wanted.format, download.spec)
             for line in download.losses:
                 message = f"the annotation format cannot express everything: {line}"
@@ -124,6 +129,8 @@ class ManifestBlocks:
 
         moved: dict[str, list[DownloadPlan]] = {}
         for download in downloads:
+            if download.refused_labels and download.spec.split is not None:
+                continue  # The folder around the splits has the note.
             if download.refused_labels:
                 error = refusal(download.refused_labels)
                 message = f"{error.message}. {error.remedy}"
@@ -138,24 +145,37 @@ class ManifestBlocks:
     def _warn_of_folder(self, format: FormatName, spec: DownloadSpec) -> None:
         from metalake_sync.annotations.formats import format_named
 
-        warning = format_named(format).output().warning_for(self.manifest.base_dir / spec.to)
-        if warning is not None:
-            message = f"'{spec.to}' {warning}"
-            self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, spec.declared_at))
+        output = format_named(format).output()
+        of_splits = output.warning_for_splits(spec.splits) if spec.splits else None
+        for warning in (output.warning_for(self.manifest.base_dir / spec.to), of_splits):
+            if warning is not None:
+                message = f"'{spec.to}' {warning}"
+                self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, spec.declared_at))
+
+    def _notes_on_splits(self, download: DownloadPlan) -> None:
+        spec = download.spec
+        if download.in_other_splits:
+            files = counted(len(download.in_other_splits), "file matches", "files match")
+            clause = f"{files} the split '{spec.split}' and an earlier one, and only the earlier one gets them"
+            names = download.in_other_splits
+            self.notes.append(Note.naming(NoteCode.FILES_IN_TWO_SPLITS, clause, names, spec.declared_at))
+        if download.unassigned:
+            files = counted(download.unassigned, "file of the download is", "files of the download are")
+            message = f"{files} in no split, and not downloaded"
+            self.notes.append(Note(NoteCode.FILES_WITHOUT_SPLIT, message, spec.declared_at))
 
     def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
         """Plan the downloads. They share class ids, so all are read before the first is compared."""
         assert self.client is not None
-        from metalake_sync.downloads.classes import default_order
         from metalake_sync.downloads.plan import download_specs
 
         with contextlib.ExitStack() as stack:
             observed = []
-            for number, spec in enumerate(download_specs(self.manifest, self.client)):
-                observed.append(self._plan_block("downloads", number, observer.observe, spec))
-                stack.callback(observed[-1].close)
-            classes = default_order(one.plan for one in observed)
-            return tuple(observer.finish(one, classes) for one in observed)
+            for number, specs in download_specs(self.manifest, self.client):
+                for spec in specs:
+                    observed.append(self._plan_block("downloads", number, observer.observe, spec))
+                    stack.callback(observed[-1].close)
+            return tuple(observer.finish_all(observed))
 
     def _plan_block(self, section: str, number: int, plan: Callable[[SpecT], PlanT], spec: SpecT) -> PlanT:
         """Plan one block. A query that the lake rejects is an error at its line of the manifest."""

@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
-from metalake_sync.core.downloads import DownloadedFile
+from metalake_sync.core.downloads import DownloadedFile, folder_of_split
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
 
@@ -44,6 +44,16 @@ class DownloadRecords:
             )
             for unique_name, lake_id, filename, checked, written, *fingerprint in rows
         }
+
+    def splits(self, lake: str, to: str) -> list[str]:
+        """Return the splits of a download that have records."""
+        prefix = name_to_db(folder_of_split(to, ""))
+        rows = self._connection.execute(
+            "SELECT folder FROM downloads WHERE lake = ? AND substr(folder, 1, length(?)) = ?"
+            " UNION SELECT folder FROM download_files WHERE lake = ? AND substr(folder, 1, length(?)) = ?",
+            (lake, prefix, prefix) * 2,
+        )
+        return sorted(name_from_db(folder)[len(folder_of_split(to, "")) :] for (folder,) in rows)
 
     def record(self, lake: str, folder: str, files: Iterable[DownloadedFile]) -> None:
         """Record downloaded files, replacing older rows of the same unique names.

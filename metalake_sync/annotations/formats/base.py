@@ -279,6 +279,18 @@ class OutputFormat(Protocol):
         """Return what the format holds of the shapes of one image, each of which it holds alone."""
         return shapes
 
+    index_file: str | None = None
+    """One of `file_names` that names folders of images, such as `data.yaml`. The folders of splits have none of their
+    own: `write_index` writes one for all of them."""
+
+    def write_index(self, folder: Path, splits: Sequence[str], classes: Sequence[str]) -> None:
+        """Write what joins the folders of splits, which are below `folder`. Raises OSError."""
+        return
+
+    def warning_for_splits(self, splits: Sequence[str]) -> str | None:
+        """Return why other tools may not use these splits, or None."""
+        return None
+
     def warning_for(self, folder: Path) -> str | None:
         """Return why other tools may not find the files that are written into a folder, or None."""
         return None

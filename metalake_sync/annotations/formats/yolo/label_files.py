@@ -9,7 +9,7 @@ where trainers and labeling tools look for it, with the class names. Must not: c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -202,6 +202,7 @@ class YoloOutput(OutputFormat):
 
     shape_types = frozenset({ShapeType.RECTANGLE, ShapeType.POLYGON})
     file_names = ("classes.txt", "data.yaml")
+    index_file = "data.yaml"
     image_file_extension = ".txt"
     class_ids = True
     fractions = True
@@ -226,6 +227,18 @@ class YoloOutput(OutputFormat):
             return shapes
         report.lose("boxes beside polygons; they are written as polygons", image, boxes)
         return tuple(_as_polygon(shape) if shape.type is ShapeType.RECTANGLE else shape for shape in shapes)
+
+    def write_index(self, folder: Path, splits: Sequence[str], classes: Sequence[str]) -> None:
+        """Write data.yaml. Its paths are relative to it, so the folder can be moved."""
+        names = [label for label in classes if is_single_line(label)]
+        _write_data_file(folder, {_key_of(split): split for split in splits}, names)
+
+    def warning_for_splits(self, splits: Sequence[str]) -> str | None:
+        """Ultralytics refuses a data.yaml without 'train' or 'val'."""
+        missing = [name for name in ("train", "val") if name not in map(_key_of, splits)]
+        if not missing:
+            return None
+        return f"has no split {' and '.join(map(repr, missing))}. YOLO trainers need 'train' and 'val' in data.yaml"
 
     def warning_for(self, folder: Path) -> str | None:
         """YOLO trainers replace a folder 'images' in the path of an image by 'labels'."""
@@ -266,9 +279,18 @@ class _Writer(RecordWriter):
         if error is None:
             names = "".join(f"{label}\n" for label in self._classes)
             (self._folder / "classes.txt").write_text(names, encoding="utf-8")
-            # Older trainers need 'nc'.
-            data = {"train": ".", "val": ".", "nc": len(self._classes), "names": list(self._classes)}
-            (self._folder / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+            _write_data_file(self._folder, {"train": ".", "val": "."}, list(self._classes))
+
+
+def _key_of(split: str) -> str:
+    """Return the key of a split in data.yaml. Ultralytics calls the validation data 'val'."""
+    return "val" if split.lower() in ("val", "valid", "validation") else split
+
+
+def _write_data_file(folder: Path, images: Mapping[str, str], classes: Sequence[str]) -> None:
+    # Older trainers need 'nc'.
+    data = {**images, "nc": len(classes), "names": list(classes)}
+    (folder / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
 
 def _fraction(number: float) -> str:
