@@ -41,6 +41,7 @@ from metalake_sync.state.shared.place import (
     snapshot_key,
 )
 from metalake_sync.state.shared.snapshots import as_current, compress, export, scratch_folder, upload
+from metalake_sync.state.shared.soundness import was_sound
 from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy
 
 COPY_LOCK_TIMEOUT_S = 60.0
@@ -109,13 +110,15 @@ class SharedBackend:
 
     def _open_copy(self) -> sqlite3.Connection:
         """Open the working copy, or a new one in place of one that cannot be used: it only saves time."""
+        sound = was_sound(self.path)
         try:
             connection = open_database(self.path)
             try:
-                with explain_errors(self.path):
-                    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-                if found != "ok":
-                    raise StateError(found)
+                if not sound:
+                    with explain_errors(self.path):
+                        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                    if found != "ok":
+                        raise StateError(found)
             except BaseException:
                 connection.close()
                 raise

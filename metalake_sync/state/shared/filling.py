@@ -9,6 +9,7 @@ Must not: write to the store.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 from pathlib import Path
@@ -24,25 +25,32 @@ from metalake_sync.state.shared.snapshots import download, fill, scratch_folder
 
 COPY_ID, COPY_SEQUENCE, COPY_WRITER = "copy of", "copy sequence", "copy writer"
 
+PAGE = 64
+"""How many segments are written in one transaction."""
+
 ATTEMPTS = 5
 """How often a copy is filled again because another run deleted old segments meanwhile."""
 
 
-def refresh(connection: sqlite3.Connection, path: Path, store: KeyStore) -> Contents | None:
+def refresh(
+    connection: sqlite3.Connection, path: Path, store: KeyStore, contents: Contents | None = None
+) -> Contents | None:
     """Make a working copy equal to the state in the store. Returns what the state consists of, or None without one.
 
-    Call it while no other process writes to the copy. Raises StateError and StateUnreachable.
+    `contents`: what it consists of, if the caller knows. Call it while no other process writes to the copy. Raises
+    StateError and StateUnreachable.
     """
-    for _ in range(ATTEMPTS):
-        state_id = read_id(store)
-        if state_id is None:
-            if noted(connection, COPY_ID) is not None:
-                raise gone(store, path)
-            with rewriting(connection):
-                clear_tables(connection)
-            note(connection, None, None)
-            return None
-        contents = read_contents(store, state_id)
+    for attempt in range(ATTEMPTS):
+        if contents is None or attempt:
+            state_id = read_id(store)
+            if state_id is None:
+                if noted(connection, COPY_ID) is not None:
+                    raise gone(store, path)
+                with rewriting(connection):
+                    clear_tables(connection)
+                note(connection, None, None)
+                return None
+            contents = read_contents(store, state_id)
         with contextlib.suppress(SegmentMissing):
             _fill(connection, path, store, contents)
             return contents
@@ -77,11 +85,14 @@ def _fill(connection: sqlite3.Connection, path: Path, store: KeyStore, contents:
                 source = download(store, contents.snapshot, contents.id.id, folder)
                 fill(connection, source)
     wanted = [number for number in contents.segments if number > known]
-    if wanted:
+    segments = read_segments(store, wanted)
+    # Segments come from the store outside of the transaction that writes them, so that no other process waits for it.
+    while page := list(itertools.islice(segments, PAGE)):
         with rewriting(connection) as writer:
-            for number, segment in read_segments(store, wanted):
+            for number, segment in page:
                 check_segment(segment, number, store.location)
                 writer.write(segment["tables"])
+            _note(connection, contents.id.id, page[-1][0])
     note(connection, contents.id.id, contents.head)
 
 
@@ -121,8 +132,13 @@ def note_writer(connection: sqlite3.Connection) -> None:
 def note(connection: sqlite3.Connection, state_id: str | None, sequence: int | None) -> None:
     """Record which state a copy holds, as of which sequence number. None: a copy that does not count."""
     with transaction(connection):
-        connection.execute("DELETE FROM meta WHERE key IN (?, ?, ?)", (COPY_ID, COPY_SEQUENCE, COPY_WRITER))
-        if state_id is not None and sequence is not None:
-            connection.executemany(
-                "INSERT INTO meta (key, value) VALUES (?, ?)", [(COPY_ID, state_id), (COPY_SEQUENCE, str(sequence))]
-            )
+        _note(connection, state_id, sequence)
+
+
+def _note(connection: sqlite3.Connection, state_id: str | None, sequence: int | None) -> None:
+    """Like `note`, inside a transaction."""
+    connection.execute("DELETE FROM meta WHERE key IN (?, ?, ?)", (COPY_ID, COPY_SEQUENCE, COPY_WRITER))
+    if state_id is not None and sequence is not None:
+        connection.executemany(
+            "INSERT INTO meta (key, value) VALUES (?, ?)", [(COPY_ID, state_id), (COPY_SEQUENCE, str(sequence))]
+        )

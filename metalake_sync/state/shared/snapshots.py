@@ -46,15 +46,43 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 def export(copy: Path, target: Path) -> None:
     """Write the shared rows of a working copy into a new SQLite file. `copy`: its path. Raises StateError.
 
-    Only committed rows are read. Call it where rows are written, so that none are committed meanwhile.
+    Only committed rows are read.
+    """
+    with begin_export(copy, target) as exported:
+        exported.finish()
+
+
+class Exported:
+    """An export that has begun: it will have the rows that the working copy had at that moment."""
+
+    def __init__(self, made: sqlite3.Connection, target: Path) -> None:
+        self._made = made
+        self._target = target
+
+    def finish(self) -> None:
+        """Copy the rows. Any thread may call this while others write to the working copy. Raises StateError."""
+        with explain_file_errors(self._target):
+            copy_tables(self._made, "source")
+
+
+@contextlib.contextmanager
+def begin_export(copy: Path, target: Path) -> Iterator[Exported]:
+    """Begin an export. Leaving the context, in any thread, completes the file. Raises StateError.
+
+    Entering reads nothing but the state of SQLite's log, which stays as it is until the end: commits after it are not
+    in the file. So it may be called where a wait would delay a run.
     """
     with explain_file_errors(target), contextlib.closing(open_new(target)) as made:
-        fill(made, copy)
+        # The transaction of `rewriting` begins on both files at once. On a file that is read only, it reads.
+        made.execute("ATTACH DATABASE ? AS source", (f"file:{quote(os.fspath(copy))}?mode=ro",))
+        with rewriting(made):
+            made.execute("SELECT 1 FROM source.meta LIMIT 1").fetchone()
+            yield Exported(made, target)
 
 
 def open_new(target: Path) -> sqlite3.Connection:
     """Open a new SQLite file with the tables of a state, for a moment: a power failure may damage it."""
-    made = sqlite3.connect(target, isolation_level=None)
+    made = sqlite3.connect(f"file:{quote(os.fspath(target))}", uri=True, isolation_level=None, check_same_thread=False)
     made.execute("PRAGMA synchronous = OFF")
     made.execute("PRAGMA journal_mode = MEMORY")
     create(made)

@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.errors import StateError, SyncError
@@ -23,7 +24,8 @@ from metalake_sync.state.shared.filling import COPY_ID, gone, note, note_writer,
 from metalake_sync.state.shared.lease import Lease
 from metalake_sync.state.shared.log import new_segment, pack, segment_key
 from metalake_sync.state.shared.place import STATE, Contents, StateId, fence_key, read_contents, read_id, snapshot_key
-from metalake_sync.state.shared.snapshots import compress, export, scratch_folder, upload
+from metalake_sync.state.shared.snapshots import begin_export, compress, scratch_folder, upload
+from metalake_sync.state.shared.soundness import remember_sound
 
 GATHER_S = 0.25
 """How long commits are gathered for one segment while no caller waits at a barrier."""
@@ -65,6 +67,7 @@ class ReadingCopy:
 
     def close(self) -> None:
         self.connection.close()
+        remember_sound(self.path)
 
 
 @dataclass(slots=True)
@@ -124,14 +127,18 @@ class WritingCopy:
                 check_conditional_writes(self._store)
                 self._store.create(STATE, StateId(secrets.token_hex(8)).encode())
                 continue
-            head = read_contents(self._store, state_id).head
+            known = read_contents(self._store, state_id)
+            head = known.head
             if self._lease.took_over:
                 self._store.put(fence_key(head + 1), b"")
             if self._store.create(segment_key(head + 1), self._segment(head + 1, {})):
                 break
             # The holder before still writes. It is fenced off as soon as one of its sequence numbers is taken.
             self._lease.check()
-        contents = refresh(self.connection, self.path, self._store)
+        # The new segment is empty, and shows that no other run wrote meanwhile.
+        contents = refresh(self.connection, self.path, self._store, known)
+        if contents is not None and contents.head == head:
+            contents = replace(contents, segments=[*contents.segments, head + 1])
         if contents is None or contents.head != head + 1:
             raise self._lease.lose()
         note_writer(self.connection)
@@ -232,12 +239,13 @@ class WritingCopy:
     # Snapshots.
 
     def _start_snapshot(self) -> None:
-        """Export the present rows, and store them as a snapshot in a thread. Call it where rows are written, while the
-        log has all commits."""
+        """Store the present rows as a snapshot, in a thread. Call it where rows are written, while the log has all
+        commits."""
         stack = contextlib.ExitStack()
         folder = stack.enter_context(scratch_folder(self.path))
+        export = contextlib.ExitStack()
         try:
-            export(self.path, folder / "snapshot.db")
+            exported = export.enter_context(begin_export(self.path, folder / "snapshot.db"))
         except SyncError:
             stack.close()
             raise
@@ -245,6 +253,8 @@ class WritingCopy:
 
         def store_it() -> None:
             with stack, contextlib.suppress(SyncError):
+                with export:
+                    exported.finish()
                 self._store_snapshot(folder, sequence)
 
         thread = threading.Thread(target=store_it, name="state-snapshot", daemon=True)
@@ -285,6 +295,7 @@ class WritingCopy:
                     note(self.connection, self._id, self._sequence)
         finally:
             self.connection.close()
+            remember_sound(self.path)
         if self._sent < self._commits and self._error is not None:
             raise self._error
         if self._commits and self._error is None:

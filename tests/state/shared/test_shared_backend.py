@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from metalake_sync.core.snapshots import CollectionKey, MediaType
-from metalake_sync.errors import StateError, StateLocked
+from metalake_sync.errors import StateError, StateLocked, StateUnreachable
 from metalake_sync.state.backends.shared import SharedBackend
+from metalake_sync.state.shared import filling, log, working_copy
 from metalake_sync.state.shared import lease as leases
-from metalake_sync.state.shared import working_copy
 from metalake_sync.state.shared.lease import Lease, LeaseBody
 from metalake_sync.state.shared.log import pack, unpack
+from metalake_sync.state.shared.snapshots import begin_export
+from metalake_sync.state.shared.soundness import remember_sound, was_sound
 from metalake_sync.state.store import StateStore
 from tests.key_stores.folder_store import FolderKeyStore
 
@@ -493,3 +497,94 @@ def test_a_holder_is_described_with_its_user_host_and_job() -> None:
     body = LeaseBody("id", holder, renewed_at=100.0)
     assert body.describe(100.0) == "'apply' with pid 7 on ann@runner, since 10 s, https://ci/1"
     assert body.describe(200.0).endswith("not renewed for 100 s")
+
+
+def test_an_export_has_the_rows_of_its_beginning_and_delays_no_writer(machine: Machine, tmp_path: Path) -> None:
+    backend = machine("one")
+    target = tmp_path / "export.db"
+    with backend.lock(command="apply"), StateStore(backend) as state:
+        with state.write():
+            state.collections.record("lake", KEY, "1", "birds")
+        with ExitStack() as stack:
+            exported = stack.enter_context(begin_export(state.path, target))
+            with state.write():
+                state.collections.record("lake", KEY, "2", "birds")
+            thread = threading.Thread(target=exported.finish)
+            thread.start()
+            thread.join()
+    with closing(sqlite3.connect(target)) as made:
+        assert made.execute("SELECT lake_id FROM collections").fetchall() == [("1",)]
+    assert read(backend) == "2"
+
+
+def test_a_copy_is_checked_only_if_something_else_than_a_command_touched_it(machine: Machine) -> None:
+    backend = machine("one")
+    assert not was_sound(backend.path)
+    write(backend, "1")
+    assert was_sound(backend.path)
+    assert read(backend) == "1"
+    assert was_sound(backend.path)
+    # While another command has it open, and after that command was killed, nothing is known.
+    with StateStore(backend):
+        assert not was_sound(backend.path)
+        remember_sound(backend.path)
+        assert not was_sound(backend.path)
+    assert was_sound(backend.path)
+    content = bytearray(backend.path.read_bytes())
+    content[5000:9000] = b"\xff" * 4000
+    backend.path.write_bytes(content)
+    assert not was_sound(backend.path)
+    # It is fetched again.
+    assert read(backend) == "1"
+    assert was_sound(backend.path)
+
+
+def test_a_long_log_is_replayed_in_parts_that_count(
+    machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "PAGE", 3)
+    write(machine("one"), *map(str, range(1, 12)))
+    second = machine("two")
+    get = store.get
+    seen: list[str] = []
+
+    def fails_at_the_end(key: str) -> bytes | None:
+        seen.append(key)
+        if key.startswith("log/") and int(key[4:]) == 10:
+            raise StateUnreachable("away")
+        return get(key)
+
+    monkeypatch.setattr(log, "READ_AT_ONCE", 1)
+    monkeypatch.setattr(store, "get", fails_at_the_end)
+    with pytest.raises(StateUnreachable):
+        read(second)
+    seen.clear()
+    monkeypatch.setattr(store, "get", get)
+    with closing(sqlite3.connect(second.path)) as copy:
+        (sequence,) = copy.execute("SELECT value FROM meta WHERE key = 'copy sequence'").fetchone()
+    assert int(sequence) >= 3
+    assert read(second) == "11"
+
+
+def test_a_run_reads_the_contents_of_the_store_once(
+    machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = machine("one")
+    write(backend, "1")
+    calls: list[str] = []
+    get, keys = store.get, store.keys
+
+    def counted_get(key: str) -> bytes | None:
+        calls.append(key)
+        return get(key)
+
+    def counted_keys(prefix: str) -> list[str]:
+        calls.append(f"keys {prefix}")
+        return keys(prefix)
+
+    monkeypatch.setattr(store, "get", counted_get)
+    monkeypatch.setattr(store, "keys", counted_keys)
+    with backend.lock(command="apply"):
+        calls.clear()
+        with StateStore(backend):
+            assert calls == ["state.json", "keys "]
