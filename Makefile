@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all soak sequences lint schemas bench audit sbom clean
+.PHONY: quickstart test test-all soak sequences lint schemas bench audit sbom docs docs-serve clean
 
 quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
@@ -45,6 +45,13 @@ sbom: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
 	$(BIN)/cyclonedx-py environment --of JSON -o sbom.cdx.json $(VENV)-sbom
 	rm -rf $(VENV)-sbom
+
+# The documentation site, in build/site.
+docs: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 schemas: $(VENV)/dev.stamp
 	$(BIN)/python -m metalake_sync.documents.schemas schemas
