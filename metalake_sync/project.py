@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.planner import PlannedRun, Planner
 from metalake_sync.planning.run_options import START_RETRY_TIMEOUT_S, RunOptions
-from metalake_sync.planning.state_ownership import check_shared_owner, claim_state
+from metalake_sync.planning.state_ownership import check_shared_owner, claim_state, notes_on_repository
 from metalake_sync.planning.written_names import (
     MetadataCheck,
     MetadataNames,
@@ -132,13 +132,15 @@ class Project:
         """Make a plan, and keep the state and the lake open."""
         with StateStore(self.state_backend) as state:
             check_shared_owner(state, self.manifest)
+            of_state = notes_on_repository(state, self.manifest)
             if self.options.refresh == "none":
                 with self._planner(state, None).plan() as planned:
+                    planned.plan = replace(planned.plan, notes=(*of_state, *planned.plan.notes))
                     yield Observed(planned, state, None)
                 return
             with self._reach() as lake, self._client(lake, RequestCounter(), state) as client:
                 greeting = self._greet(client, lake, state)
-                with self._planned(state, client, greeting) as (planned, check):
+                with self._planned(state, client, [*of_state, *greeting.notes]) as (planned, check):
                     if check.objection is not None:
                         refused = Note(NoteCode.METADATA_REFUSED, f"the lake rejects it: {check.objection}")
                         planned.plan = replace(planned.plan, notes=(*planned.plan.notes, refused))
@@ -176,6 +178,7 @@ class Project:
             StateStore(backend) as state,
             self._reach() as lake,
         ):
+            of_state = notes_on_repository(state, self.manifest)
             if not self.downloads_only:
                 claim_state(state, self.manifest)
             tally = RequestCounter()
@@ -207,7 +210,8 @@ class Project:
                     self.command_line,
                     self._workers(),
                 )
-                with self._planned(state, client, greeting, started_at_ns) as (planned, check):
+                notes = [*of_state, *greeting.notes]
+                with self._planned(state, client, notes, started_at_ns) as (planned, check):
                     if approved is not None:
                         planned.plan = limit_to_approved(
                             approved, planned.plan, manifest_digest(self.manifest), self.hash_sent
@@ -326,9 +330,9 @@ class Project:
 
     @contextlib.contextmanager
     def _planned(
-        self, state: StateStore, client: LakeClient, greeting: Greeting, started_at_ns: int | None = None
+        self, state: StateStore, client: LakeClient, notes: Sequence[Note], started_at_ns: int | None = None
     ) -> Iterator[tuple[PlannedRun, MetadataCheck]]:
-        """Make a plan, and ask the lake about the tags and fields that it writes.
+        """Make a plan, and ask the lake about the tags and fields that it writes. `notes`: the plan begins with them.
 
         If the lake spells some of them differently, the state learns the spelling, and a new plan is made with it.
         """
@@ -340,8 +344,7 @@ class Project:
                 spelling = state.spelling(lake)
                 if not check.spelling or not rounds_left:
                     of_names = (*notes_on_spelling(names, spelling), *notes_on_computed(names))
-                    notes = (*greeting.notes, *planned.plan.notes, *of_names)
-                    planned.plan = replace(planned.plan, notes=notes)
+                    planned.plan = replace(planned.plan, notes=(*notes, *planned.plan.notes, *of_names))
                     yield planned, check
                     return
             with state.write():

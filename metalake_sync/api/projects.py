@@ -220,15 +220,17 @@ class Project:
         refresh: Refresh = "list",
         checksum: bool = False,
         targets: tuple[str, ...] | list[str] = (),
+        excludes: tuple[str, ...] | list[str] = (),
         max_delete: int | str | None = None,
     ) -> ProjectPlan:
         """Make a plan. Changes nothing in the lake and the sources.
 
         `refresh`: what to read from the lake; `none`: nothing, `list`: names and ids, `full`: also sizes, metadata and
         shapes. `checksum`: hash every file. `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty: everything.
-        `max_delete`: how many files the plan may trash or replace, as a number or a share such as "10%".
+        `excludes`: in the same form, what is left out. `max_delete`: how many files the plan may trash or replace, as a
+        number or a share such as "10%".
         """
-        return self._plan(self._observed(self._options(refresh, checksum, targets, max_delete)))
+        return self._plan(self._observed(self._options(refresh, checksum, targets, excludes, max_delete)))
 
     def plan_revert(self, run_id: str) -> ProjectPlan:
         """Make the plan that brings back the metadata and annotation sets that the lake had before a run.
@@ -255,13 +257,14 @@ class Project:
         refresh: Refresh = "list",
         checksum: bool = False,
         targets: tuple[str, ...] | list[str] = (),
+        excludes: tuple[str, ...] | list[str] = (),
         max_delete: int | str | None = None,
     ) -> ApplyResult:
         """Make the lake match the manifest.
 
         `plan`: of `plan` or `plan_revert`, or the file of a saved plan. It counts as approved. It is carried out
         unchanged, or not at all if anything that it depends on has changed (GuardStopped). Without it, a new plan is
-        made with the last four arguments, which are those of `plan`.
+        made with the last five arguments, which are those of `plan`.
 
         `approve`: whether a new plan that trashes, replaces, removes or overwrites anything may be carried out, or a
         function that decides. `check`: raise SomeFailed if items failed; the others are done. `cancelled`: asked a few
@@ -270,7 +273,7 @@ class Project:
 
         Raises GuardStopped, StateLocked, SomeFailed and Interrupted.
         """
-        engine = self._observed(self._options(refresh, checksum, targets, max_delete), on_event, cancelled)
+        engine = self._observed(self._options(refresh, checksum, targets, excludes, max_delete), on_event, cancelled)
         allow: Callable[[Plan], bool]
         if plan is None:
             if callable(approve):
@@ -303,7 +306,13 @@ class Project:
                     where=path,
                     remedy="Load the plan's manifest.",
                 )
-            options = replace(options, refresh=saved.refresh, checksum=saved.checksum, targets=tuple(saved.targets))
+            options = replace(
+                options,
+                refresh=saved.refresh,
+                checksum=saved.checksum,
+                targets=tuple(saved.targets),
+                excludes=tuple(saved.excludes),
+            )
             approved, destructive, revert = saved.approved(), saved.destructive, saved.revert
         engine = replace(engine, options=replace(options, targets_may_miss=True))
         return (engine if revert is None else reverting(engine, revert)), approved, destructive, revert
@@ -364,23 +373,33 @@ class Project:
         """Compare the lake with what was last applied, in full. Returns the plan that would undo the differences."""
         from metalake_sync.operations.comparison import find_drift
 
-        engine = self._observed(self._options("full", False, targets, None))
+        engine = self._observed(self._options("full", False, targets, (), None))
         return plan_of(find_drift(engine), engine)
 
     def check(self, *, download: bool = False, targets: tuple[str, ...] | list[str] = ()) -> Checked:
         """Verify that the lake has each synced file with the right size. `download`: also compare the bytes."""
         from metalake_sync.operations.comparison import check
 
-        return check(self._observed(self._options("list", False, targets, None)), download=download)
+        return check(self._observed(self._options("list", False, targets, (), None)), download=download)
 
     def _options(
-        self, refresh: Refresh, checksum: bool, targets: tuple[str, ...] | list[str], max_delete: int | str | None
+        self,
+        refresh: Refresh,
+        checksum: bool,
+        targets: tuple[str, ...] | list[str],
+        excludes: tuple[str, ...] | list[str],
+        max_delete: int | str | None,
     ) -> RunOptions:
         limit = MaxDelete() if max_delete is None else MaxDelete.parse(str(max_delete))
         if limit is None:
             raise UsageError(f"max_delete={max_delete!r} is not a limit", remedy="Pass a number of files, or '10%'.")
         return replace(
-            self._engine.options, refresh=refresh, checksum=checksum, targets=tuple(targets), max_delete=limit
+            self._engine.options,
+            refresh=refresh,
+            checksum=checksum,
+            targets=tuple(targets),
+            excludes=tuple(excludes),
+            max_delete=limit,
         )
 
     def _observed(

@@ -22,7 +22,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.remote_models import EMBEDDED
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.state_ownership import OWNER, SHARED_OWNER, repository_of
+from metalake_sync.planning.repositories import repository_of
+from metalake_sync.planning.state_ownership import OWNER, SHARED_OWNER
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.state.backends.file import STATE_FOLDER
 from metalake_sync.state.names import CollectionHandle

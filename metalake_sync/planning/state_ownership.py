@@ -1,7 +1,8 @@
 """A state belongs to one manifest. Otherwise, files that one manifest uploaded would look to another like removed ones.
 
 Owns: which manifest a state belongs to. A state file has the path of the manifest relative to its own folder, so that
-both can move together. A shared state has the path in the repository, because each checkout is elsewhere.
+both can move together. A shared state has the path in the repository, because each checkout is elsewhere, and the
+address of the repository.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import json
 import os
 from pathlib import Path
 
+from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.errors import GuardStopped
 from metalake_sync.manifest import LoadedManifest
+from metalake_sync.planning.repositories import origin_of, repository_of
 from metalake_sync.state.store import StateStore
 
 OWNER = "manifest"
 SHARED_OWNER = "shared by"
+REPOSITORY = "repository"
+"""In the owner of a shared state: the address of the repository, if it has one."""
 
 
 def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
@@ -39,9 +44,18 @@ def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
             theirs = Path(os.path.normpath(os.path.join(folder, owner or "")))
             if theirs.exists() and not _same_text(theirs, source):
                 raise _of_another(str(theirs), state)
-    if owner != mine:
+    if owner != mine and not (owner is not None and _is_less(mine, owner)):
         with state.write():
             state.learn(key, mine)
+
+
+def _is_less(mine: str, owner: str) -> bool:
+    """Whether an owner differs from the recorded one only by not having a repository, as in a local clone."""
+    try:
+        known: dict[str, str] = json.loads(owner)
+        return {REPOSITORY: known.get(REPOSITORY), **json.loads(mine)} == known
+    except (ValueError, AttributeError, TypeError):
+        return False  # the owner of a state file is a path
 
 
 def check_shared_owner(state: StateStore, manifest: LoadedManifest) -> None:
@@ -63,13 +77,31 @@ def check_shared_owner(state: StateStore, manifest: LoadedManifest) -> None:
     raise _of_another(f"{owner['path']} (name: {owner['name']})", state)
 
 
+def notes_on_repository(state: StateStore, manifest: LoadedManifest) -> list[Note]:
+    """Return a warning if a manifest of the same path in another repository used a shared state last.
+
+    It may be another manifest. It may also be this one, because a repository can be moved or forked, so no run stops.
+    Call it before `claim_state`.
+    """
+    source = Path(os.path.abspath(manifest.source))
+    found = state.learned(SHARED_OWNER) if state.is_shared else None
+    if found is None or manifest.stream or not source.exists():
+        return []
+    theirs, mine = json.loads(found).get(REPOSITORY), origin_of(repository_of(source))
+    if theirs is None or mine is None or theirs == mine:
+        return []
+    message = (
+        f"was last used from the repository {theirs}, and this one is {mine}; if they have different manifests, give"
+        " each a state of its own, because each would treat the other's files as removed"
+    )
+    return [Note(NoteCode.ANOTHER_MANIFEST, message, state.location)]
+
+
 def _shared_owner(manifest: LoadedManifest, source: Path) -> str:
-    return json.dumps({"name": manifest.name, "path": os.path.relpath(source, repository_of(source))})
-
-
-def repository_of(source: Path) -> Path:
-    """Return the root of the Git repository of a manifest, or its folder without one."""
-    return next((above for above in source.parents if (above / ".git").exists()), source.parent)
+    repository = repository_of(source)
+    owner = {"name": manifest.name, "path": os.path.relpath(source, repository)}
+    origin = origin_of(repository)
+    return json.dumps(owner if origin is None else {**owner, REPOSITORY: origin})
 
 
 def _of_another(theirs: str, state: StateStore) -> GuardStopped:

@@ -149,6 +149,19 @@ def test_a_saved_plan_is_applied_by_another_project(document: dict[str, Any], tm
         Project.load(other).apply(tmp_path / "one.plan")
 
 
+def test_exclusions_hold_for_a_plan_that_is_kept_or_saved(document: dict[str, Any], tmp_path: Path) -> None:
+    manifest = tmp_path / "birds.yaml"
+    manifest.write_text(json.dumps(document))
+    project = Project.load(manifest)
+    plan = project.plan(excludes=["birds/jay.png"])
+    assert plan.summary.upload == 2
+    plan.save(tmp_path / "most.plan")
+    assert Project.load(manifest).apply(tmp_path / "most.plan").done.upload == 2
+    assert project.plan(excludes=["birds"]).empty
+    assert project.apply(excludes=["birds/jay.png"]).writes == 0
+    assert project.apply(project.plan()).done.upload == 1
+
+
 def test_a_plan_of_a_manifest_without_a_file_cannot_be_saved(project: Project, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="file"):
         project.plan().save(tmp_path / "birds.plan")

@@ -240,3 +240,44 @@ def test_the_doctor_checks_the_store(runner: Runner) -> None:
     (state,) = [one for one in findings if one["subject"].startswith("state s3://")]
     assert state["verdict"] == "ok"
     assert "creates a key only once" in state["message"]
+
+
+def test_the_same_path_in_another_repository_is_a_warning(runner: Runner) -> None:
+    def warnings(one: Runner) -> list[str]:
+        found = one.good("plan", "manifest.yaml", "--json").document["warnings"]
+        return [note["message"] for note in found if note["code"] == "another_manifest"]
+
+    def clone_of(one: Runner, name: str) -> None:
+        url = f"https://token:hidden@github.com/acme/{name}.git"
+        one.write(".git/config", f'[remote "origin"]\n\turl = {url}\n')
+
+    clone_of(runner, "birds")
+    runner.good("apply", "manifest.yaml")
+    second = fresh(runner, "second")
+    assert warnings(second) == []
+    clone_of(second, "fish")
+    (message,) = warnings(second)
+    assert "from the repository github.com/acme/birds, and this one is github.com/acme/fish" in message
+    assert "hidden" not in message
+    # A copy of the repository without an address says nothing, and does not take the state over.
+    second.write(".git/config", "[core]\n")
+    assert warnings(second) == []
+    second.good("apply", "manifest.yaml")
+    clone_of(second, "fish")
+    assert len(warnings(second)) == 1
+    # A repository that was moved is warned once.
+    second.good("apply", "manifest.yaml")
+    assert warnings(second) == []
+    clone_of(second, "birds")
+    assert len(warnings(second)) == 1
+
+
+def test_two_manifests_of_one_machine_are_warned_of_each_other(runner: Runner) -> None:
+    runner.good("apply", "manifest.yaml")
+    text = (runner.folder / "manifest.yaml").read_text()
+    (runner.folder / "night.yaml").write_text(text.replace("team/birds", "team/night"))
+    runner.good("apply", "night.yaml")
+    for manifest, other in (("manifest.yaml", "night.yaml"), ("night.yaml", "manifest.yaml")):
+        found = runner.good("plan", manifest, "--json").document["warnings"]
+        (message,) = [note["message"] for note in found if note["code"] == "another_manifest"]
+        assert f"the manifest {other} also writes this: 3 files (a.png, b.png, c.png)" in message
