@@ -132,7 +132,7 @@ class DownloadStage:
             return
         with contextlib.ExitStack() as stack:
             root = self._observer.base_dir / plan.spec.to
-            partials = self._open(plan, root, stack)
+            partials = self._open(plan, stack)
             if partials is None:
                 return
             if writes_files(plan.spec, annotations):
@@ -143,9 +143,9 @@ class DownloadStage:
                     left = SyncError("it is not removed, because something in this download failed")
                     self._recorder.fail(plan.removals, left, retryable=True)
             else:
-                await self._remove_stale(filled, root)
+                await self._remove_stale(filled)
 
-    async def _remove_stale(self, filled: _Filled, root: Path) -> None:
+    async def _remove_stale(self, filled: _Filled) -> None:
         """Remove the files that the plan showed, as far as the download still does not write them."""
         plan, spec = filled.plan, filled.plan.spec
         current = {*filled.walk.filenames.values(), *filled.written}
@@ -155,7 +155,7 @@ class DownloadStage:
             chunk = planned[start : start + RECORDED_AT_ONCE]
             gone: list[RemoveDownloaded] = []
             for action in chunk:
-                error = await asyncio.to_thread(self._remove, action, paths[action], root, spec)
+                error = await asyncio.to_thread(self._remove, action, spec)
                 if error is None:
                     gone.append(action)
                 else:
@@ -167,18 +167,19 @@ class DownloadStage:
             with self._recorder.state.write():
                 self._observer.forget(spec, vanished)
 
-    def _remove(self, action: RemoveDownloaded, path: str, root: Path, spec: DownloadSpec) -> SyncError | None:
+    def _remove(self, action: RemoveDownloaded, spec: DownloadSpec) -> SyncError | None:
         """Remove one file. Returns the error if that failed."""
-        backup = None
-        if spec.backup_dir is not None:
-            backup = self._observer.base_dir / spec.backup_dir / path
+        base = self._observer.base_dir
+        backup_dir = base / spec.backup_dir if spec.backup_dir is not None else None
+        # From the folder of the whole download, so that a link in place of a split is not followed.
+        path = os.path.relpath(action.path, spec.block)
         try:
-            removed = remove_file(root, path, action.fingerprint, backup)
+            removed = remove_file(base / spec.block, path, action.fingerprint, backup_dir)
         except OSError as error:
-            return SyncError(f"the file can't be removed ({error.strerror})", where=str(error.filename or action.path))
-        return (
-            None if removed else SyncError("the file changed since the plan was made, and is kept", where=action.path)
-        )
+            return SyncError(f"the file can't be removed ({error.strerror})", where=action.path)
+        if not removed:
+            return SyncError("the file changed since the plan was made, and is kept", where=action.path)
+        return None
 
     async def _get(self, plan: DownloadPlan) -> _Filled | None:
         """Fetch the files of a download. Returns None if that is not possible."""
@@ -190,7 +191,7 @@ class DownloadStage:
         self._progress.stage = f"downloading into {spec.to}"
         walk = self._observer.walk(spec, place, plan.adopted)
         with contextlib.ExitStack() as stack:
-            partials = self._open(plan, root, stack)
+            partials = self._open(plan, stack)
             if partials is None:
                 return None
             with self._recorder.state.write():
@@ -200,10 +201,11 @@ class DownloadStage:
         self._observer.walked(walk, spec)
         return _Filled(plan, walk, self._observer.annotations(spec, place, walk))
 
-    def _open(self, plan: DownloadPlan, root: Path, stack: contextlib.ExitStack) -> PartialFiles | None:
+    def _open(self, plan: DownloadPlan, stack: contextlib.ExitStack) -> PartialFiles | None:
         """The folder of a download. None if it cannot be used: the other downloads continue."""
         try:
-            return stack.enter_context(partial_files(root))
+            folder = self._observer.base_dir / plan.spec.block
+            return stack.enter_context(partial_files(folder, plan.spec.split or ""))
         except StateLocked:
             raise
         except SyncError as error:

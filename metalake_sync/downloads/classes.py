@@ -75,7 +75,9 @@ def moved_ids(plan: DownloadPlan) -> str:
     why = f" ({'; '.join(reasons)})" if reasons else ""
     ids = some_of([f"{label!r} {before[label]} → {now[label]}" for label in moved])
     count = counted(len(moved), "class gets another id", "classes get other ids")
+    listed = plan.spec.annotations is not None and plan.spec.annotations.classes
+    remedy = "" if listed else ". To fix the ids, list the labels in 'annotations.classes'"
     return (
         f"{count}{why}: {ids}. Ids are counted from 0; COCO's are one higher. A model that was trained on the old ids"
-        " names the wrong classes. To fix the ids, list the labels in 'annotations.classes'"
+        f" names the wrong classes{remedy}"
     )

@@ -233,7 +233,7 @@ class DownloadObserver:
         folder = folder_of_split(spec.to, split)
         downloaded = self.records.of_folder(self.lake, folder)
         others = self.records.other_files(self.lake, folder)
-        found = find_stale(self.base_dir / spec.to / split, downloaded.values(), others, ())
+        found = find_stale(self.base_dir / spec.to, downloaded.values(), others, (), subfolder=split)
         return found, len(downloaded.keys() | others.keys())
 
     def forget(self, spec: DownloadSpec, paths: Sequence[str]) -> None:

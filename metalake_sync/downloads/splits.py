@@ -30,7 +30,6 @@ def specs_of(spec: DownloadSpec, splits: Splits | None) -> Iterator[DownloadSpec
             block_to=spec.to,
             split=name,
             share=shares.get(name),
-            backup_dir=os.path.join(spec.backup_dir, name) if spec.backup_dir is not None else None,
         )
     may_miss = splits.by != "ratio"
     yield replace(spec, splits=tuple(splits.parts), counts_unassigned=may_miss, media=False, metadata=None)

@@ -48,17 +48,20 @@ def find_stale(
     downloaded: Collection[DownloadedFile],
     others: Mapping[str, Fingerprint | None],
     current: Collection[str],
+    *,
+    subfolder: str = "",
 ) -> StaleFiles:
     """Compare the records of a folder with what is there. `current`: the paths that the download writes.
 
-    `others`: as `DownloadRecords.other_files` returned them.
+    `others`: as `DownloadRecords.other_files` returned them. `subfolder`: the folder below `root` to compare instead.
+    Behind a link in its place, nothing is there.
     """
     removable: dict[str, Fingerprint] = {}
     kept: list[str] = []
     vanished: list[str] = []
     records: dict[str, Fingerprint | None] = dict(others)
     records |= {file.filename: file.fingerprint if file.written else None for file in downloaded}
-    with _opened(root) as folder:
+    with _opened(root, subfolder) as folder:
         for path, written in sorted(records.items()):
             if path in current:
                 continue
@@ -93,11 +96,12 @@ def unsettled(root: Path, others: Mapping[str, Fingerprint | None], right: Colle
     }
 
 
-def remove_file(root: Path, path: str, expected: Fingerprint, backup: Path | None) -> bool:
+def remove_file(root: Path, path: str, expected: Fingerprint, backup_dir: Path | None) -> bool:
     """Remove a file below a folder, and then folders that become empty. Returns False if the file changed since.
 
-    `path`: below `root`, with `/`. `backup`: the path that keeps the file. If it exists, the file gets a number, as in
-    `a.jpg.~1~`. A file that does not exist counts as removed. Raises OSError.
+    `path`: below `root`, with `/`. `backup_dir`: the folder that keeps the file under the same path. If there is a file
+    already, the new one gets a number, as in `a.jpg.~1~`. A file that does not exist counts as removed. Raises OSError,
+    and NotADirectoryError for a link on the way.
     """
     top = open_folder(root)
     try:
@@ -109,8 +113,8 @@ def remove_file(root: Path, path: str, expected: Fingerprint, backup: Path | Non
                     return True
                 if not is_same(expected, found):
                     return False
-                if backup is not None:
-                    _keep(here, name, backup)
+                if backup_dir is not None:
+                    _keep(here, name, backup_dir, folder)
                 os.unlink(name, dir_fd=here)
         except FileNotFoundError:
             return True
@@ -120,14 +124,18 @@ def remove_file(root: Path, path: str, expected: Fingerprint, backup: Path | Non
         os.close(top)
 
 
-def _keep(here: int, name: str, backup: Path) -> None:
+def _keep(here: int, name: str, backup_dir: Path, folder: str) -> None:
     """Give the file a second name in the backup folder. What is there stays."""
-    backup.parent.mkdir(parents=True, exist_ok=True)
-    there = open_folder(backup.parent)
+    backup_dir.mkdir(parents=True, exist_ok=True)
+    top = open_folder(backup_dir)
+    try:
+        there = open_below(top, folder, create=True)
+    finally:
+        os.close(top)
     try:
         number = 0
         while True:
-            kept = backup.name if not number else f"{backup.name}.~{number}~"
+            kept = name if not number else f"{name}.~{number}~"
             number += 1
             try:
                 os.link(name, kept, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
@@ -178,16 +186,17 @@ def _remove_empty(top: int, folder: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(root: Path) -> Iterator[int | None]:
-    try:
-        folder = open_folder(root)
-    except OSError:
-        yield None
-        return
-    try:
+def _opened(root: Path, subfolder: str = "") -> Iterator[int | None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = open_folder(root)
+            stack.callback(os.close, folder)
+            folder = open_below(folder, subfolder)
+            stack.callback(os.close, folder)
+        except OSError:
+            yield None
+            return
         yield folder
-    finally:
-        os.close(folder)
 
 
 def _fingerprint_below(root: int, path: str) -> Fingerprint | None:

@@ -313,6 +313,34 @@ def test_a_failure_in_one_split_keeps_the_stale_files_of_all(harbor: World) -> N
     assert all((harbor.folder / "data" / name).exists() for name in IMAGES)
 
 
+def test_links_in_place_of_folders_are_not_followed(harbor: World) -> None:
+    manifest(harbor, {"by": "ratio", "parts": {"train": 1}}, prune=True)
+    harbor.good("apply", "manifest.yaml")
+    folder = harbor.folder / "data"
+    (folder / "train").rename(harbor.folder / "elsewhere")
+    (folder / "train").symlink_to("../elsewhere")
+    before = sorted(path.name for path in (harbor.folder / "elsewhere").iterdir())
+    for splits in ({"by": "ratio", "parts": {"train": 1, "val": 1}}, None):
+        manifest(harbor, splits, prune=True, backup_dir="old")
+        done = harbor.run("apply", "manifest.yaml", "--auto-approve", "--max-delete", "100")
+        assert done.code == (ExitCode.SOME_FAILED if splits else 0)
+        assert sorted(path.name for path in (harbor.folder / "elsewhere").iterdir()) == before
+    assert (folder / "train").is_symlink()
+    # Nor are links in the folder that keeps what is removed.
+    (folder / "train").unlink()
+    manifest(harbor, {"by": "ratio", "parts": {"train": 1, "val": 1}}, prune=True)
+    harbor.good("apply", "manifest.yaml", "--auto-approve", "--max-delete", "100")
+    (harbor.folder / "precious").mkdir()
+    (harbor.folder / "kept").mkdir()
+    (harbor.folder / "kept" / "val").symlink_to("../precious")
+    manifest(harbor, {"by": "ratio", "parts": {"train": 1}}, prune=True, backup_dir="kept")
+    refused = harbor.run("apply", "manifest.yaml", "--auto-approve", "--max-delete", "100")
+    assert refused.code == ExitCode.SOME_FAILED
+    assert "data/val/" in refused.out + refused.err
+    assert list((harbor.folder / "precious").iterdir()) == []
+    assert any((folder / "val").glob("*.png"))
+
+
 def test_a_trainer_needs_train_and_val(harbor: World) -> None:
     manifest(harbor, {"by": "ratio", "parts": {"train": 8, "holdout": 2}})
     (note,) = harbor.good("plan", "manifest.yaml", "--json").document["warnings"]

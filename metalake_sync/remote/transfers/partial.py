@@ -141,17 +141,21 @@ class PartialFiles:
 
 
 @contextlib.contextmanager
-def partial_files(target: Path) -> Iterator[PartialFiles]:
+def partial_files(target: Path, subfolder: str = "") -> Iterator[PartialFiles]:
     """Open a target folder, creating it if it does not exist.
 
-    Raises StateLocked if another run downloads into it, and SyncError if it is not writable or its partial folder is a
-    link.
+    `subfolder`: the folder below it to open instead, with `/`. No part of it may be a link. Raises StateLocked if
+    another run downloads into it, and SyncError if it is not writable or its partial folder is a link.
     """
     with contextlib.ExitStack() as stack:
         try:
             target.mkdir(parents=True, exist_ok=True)
             descriptor = open_folder(target)
             stack.callback(os.close, descriptor)
+            if subfolder:
+                descriptor = open_below(descriptor, subfolder, create=True)
+                stack.callback(os.close, descriptor)
+                target = target / subfolder
             folder, lock = _lock_folder(descriptor, target)
         except OSError as error:
             raise SyncError(
