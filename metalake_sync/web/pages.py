@@ -43,7 +43,8 @@ HEARTBEAT_S = 15.0
 EVENT_PAUSE_S = 0.15
 """Events of a stream are at least so far apart."""
 
-NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
+NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send", "bytes_sent"})
+"""Keys in the summary of a run that do not count actions."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

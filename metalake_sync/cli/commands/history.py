@@ -163,12 +163,12 @@ def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:
 def _ids(row: ActionRow) -> str:
     """Return the digests or ids before and after an action whose values the history does not have."""
     if row.action == "adopt":
-        return f"  {_short(row.after)}"
+        return f"  {short_id(row.after)}"
     nothing = "unknown" if row.action in ("annotate", "update_metadata") else "none"
-    return f"  {_short(row.before, nothing)} → {_short(row.after)}" if row.before or row.after else ""
+    return f"  {short_id(row.before, nothing)} → {short_id(row.after)}" if row.before or row.after else ""
 
 
-def _short(value: str | None, nothing: str = "none") -> str:
+def short_id(value: str | None, nothing: str = "none") -> str:
     if value is None:
         return nothing
     # Users need a complete id to find a trashed file. A digest may be shortened.

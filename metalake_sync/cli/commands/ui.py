@@ -87,6 +87,7 @@ def words() -> Words:
 
 
 def _past_action(row: ActionRow, values: Values) -> ActionWords:
+    from metalake_sync.cli.commands.history import short_id
     from metalake_sync.cli.history_lines import history_line
     from metalake_sync.cli.plan_lines import SIGNS
     from metalake_sync.web.words import ActionWords
@@ -95,7 +96,7 @@ def _past_action(row: ActionRow, values: Values) -> ActionWords:
     sign = next((sign for name, sign in SIGNS.items() if name == row.action), "")
     if line is not None:
         return ActionWords(sign, line.why, line.details)
-    ids = (f"{row.before or 'none'} → {row.after or 'none'}",) if row.before or row.after else ()
+    ids = (f"{short_id(row.before)} → {short_id(row.after)}",) if row.before or row.after else ()
     return ActionWords(sign, row.reason.replace("_", " "), ids)
 
 
