@@ -16,6 +16,9 @@ GROUP_ENTRIES_SHOWN = 3
 
 CHOICES_LISTED = 500
 
+FILTERS_KEPT = 16
+"""How many results of filters a list remembers, so that the next page of a large plan does not filter again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -94,6 +97,7 @@ class EntryList:
             key = (entry.type, entry.collection, entry.group)
             number = numbers.setdefault(key, len(numbers) + 1) if entry.group is not None else ""
             self._groups.append(str(number))
+        self._filters: dict[Filter, tuple[list[int], dict[tuple[str, str], int]]] = {}
         self._texts = [_text(entry) for entry in entries]
         self._order = sorted(range(len(entries)), key=_Order(entries, self._groups))
         self.choices = Choices(
@@ -120,15 +124,8 @@ class EntryList:
 
     def page(self, wanted: Filter, page: int, size: int = PAGE_ENTRIES) -> ListedPage:
         """Return one page of the matching entries. Pages count from 1; a page that does not exist is the nearest."""
-        matching = 0
-        totals: dict[tuple[str, str], int] = {}
-        shown: list[int] = []
-        for number in self.numbers(wanted):
-            matching += 1
-            key = self._block(number)
-            totals[key] = totals.get(key, 0) + 1
-            if wanted.group or not self._groups[number] or totals[key] <= GROUP_ENTRIES_SHOWN:
-                shown.append(number)
+        shown, totals = self._filtered(wanted)
+        matching = sum(totals.values())
         pages = max(1, -(-len(shown) // size))
         page = min(max(page, 1), pages)
         blocks: dict[tuple[str, str], list[int]] = {}
@@ -141,6 +138,21 @@ class EntryList:
             matching,
             len(self.entries),
         )
+
+    def _filtered(self, wanted: Filter) -> tuple[list[int], dict[tuple[str, str], int]]:
+        """Return the numbers of the entries that all pages together show, and how many entries each block has."""
+        if wanted not in self._filters:
+            totals: dict[tuple[str, str], int] = {}
+            shown: list[int] = []
+            for number in self.numbers(wanted):
+                key = self._block(number)
+                totals[key] = totals.get(key, 0) + 1
+                if wanted.group or not self._groups[number] or totals[key] <= GROUP_ENTRIES_SHOWN:
+                    shown.append(number)
+            if len(self._filters) >= FILTERS_KEPT:
+                self._filters.clear()
+            self._filters[wanted] = shown, totals
+        return self._filters[wanted]
 
     def _listed(self, key: tuple[str, str], numbers: list[int], total: int, wanted: Filter) -> Block:
         first = self.entries[numbers[0]]

@@ -143,7 +143,7 @@ def test_a_plan_is_filtered_looked_at_approved_and_found_in_the_history(drawn: W
             red, _, blue = shot.convert("RGB").getpixel((round(x), round(y)))  # type: ignore[misc]
             outside = shot.convert("RGB").getpixel((round(across * 0.8), round(down * 0.8)))
         assert blue > red + 60
-        assert outside == (230, 230, 230) or max(outside) - min(outside) < 8  # type: ignore[type-var,arg-type]
+        assert max(outside) - min(outside) < 8  # type: ignore[arg-type]
         page.get_by_role("button", name="Approve and apply").click()
         page.wait_for_url("**/run")
         page.get_by_role("heading", name="Applied").wait_for()

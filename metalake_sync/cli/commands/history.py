@@ -18,7 +18,7 @@ from metalake_sync.planning.run_options import RunOptions
 
 if TYPE_CHECKING:
     from metalake_sync.cli.plan_lines import Line
-    from metalake_sync.state.runs import ActionRow, Provenance
+    from metalake_sync.state.runs import ActionRow, Provenance, Values
     from metalake_sync.state.store import StateStore
 
 NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
@@ -113,7 +113,7 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
                     for detail in line.details if diff else ():
                         click.echo(f"      {detail}")
                     continue
-                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{_ids(row)}"))
+                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{ids_words(row)}"))
             if len(actions) > len(visible):
                 click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
 
@@ -130,20 +130,21 @@ def _action_documents(state: StateStore, run_id: str, *, diff: bool) -> list[dic
     """Return the actions of a run for JSON. `diff`: with the values before and after, as in the JSON of a plan."""
     rows = state.runs.actions(run_id)
     if not diff:
-        return [row_document(row) for row in rows]
+        return [_row_document(row) for row in rows]
+    return [detailed_document(row, values) for row, values in zip(rows, state.runs.values(run_id), strict=True)]
+
+
+def detailed_document(row: ActionRow, values: Values) -> dict[str, Any]:
+    """Return an action with its values before and after, as `history --json --diff` prints it."""
     from metalake_sync.cli.history_lines import action_document
 
-    documents: list[dict[str, Any]] = []
-    for row, values in zip(rows, state.runs.values(run_id), strict=True):
-        known = action_document(row, values)
-        found = asdict(known) if known is not None else {}
-        details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
-        documents.append({**row_document(row), **details})
-    return documents
+    known = action_document(row, values)
+    found = asdict(known) if known is not None else {}
+    details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
+    return {**_row_document(row), **details}
 
 
-def row_document(row: ActionRow) -> dict[str, Any]:
-    """Return an action as `history --json` prints it."""
+def _row_document(row: ActionRow) -> dict[str, Any]:
     return {key: value for key, value in asdict(row).items() if key not in ("type", "address", "confirmed")}
 
 
@@ -160,15 +161,15 @@ def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:
         yield f"$ {shown(known.command_line)}"
 
 
-def _ids(row: ActionRow) -> str:
+def ids_words(row: ActionRow) -> str:
     """Return the digests or ids before and after an action whose values the history does not have."""
     if row.action == "adopt":
-        return f"  {short_id(row.after)}"
+        return f"  {_short(row.after)}"
     nothing = "unknown" if row.action in ("annotate", "update_metadata") else "none"
-    return f"  {short_id(row.before, nothing)} → {short_id(row.after)}" if row.before or row.after else ""
+    return f"  {_short(row.before, nothing)} → {_short(row.after)}" if row.before or row.after else ""
 
 
-def short_id(value: str | None, nothing: str = "none") -> str:
+def _short(value: str | None, nothing: str = "none") -> str:
     if value is None:
         return nothing
     # Users need a complete id to find a trashed file. A digest may be shortened.

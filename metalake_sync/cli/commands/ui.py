@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -80,14 +80,15 @@ def ui_command(
 
 def words() -> Words:
     """Return the words of the terminal, for the pages."""
+    from metalake_sync.cli.commands.history import detailed_document
     from metalake_sync.cli.html_plan import report_plan
     from metalake_sync.web.words import Words
 
-    return Words(report_plan, _past_action, _document)
+    return Words(report_plan, _past_action, detailed_document)
 
 
 def _past_action(row: ActionRow, values: Values) -> ActionWords:
-    from metalake_sync.cli.commands.history import short_id
+    from metalake_sync.cli.commands.history import ids_words
     from metalake_sync.cli.history_lines import history_line
     from metalake_sync.cli.plan_lines import SIGNS
     from metalake_sync.web.words import ActionWords
@@ -96,15 +97,5 @@ def _past_action(row: ActionRow, values: Values) -> ActionWords:
     sign = next((sign for name, sign in SIGNS.items() if name == row.action), "")
     if line is not None:
         return ActionWords(sign, line.why, line.details)
-    ids = (f"{short_id(row.before)} → {short_id(row.after)}",) if row.before or row.after else ()
-    return ActionWords(sign, row.reason.replace("_", " "), ids)
-
-
-def _document(row: ActionRow, values: Values) -> dict[str, object]:
-    from metalake_sync.cli.commands.history import row_document
-    from metalake_sync.cli.history_lines import action_document
-
-    known = action_document(row, values)
-    found = asdict(known) if known is not None else {}
-    details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
-    return {**row_document(row), **details}
+    ids = ids_words(row).strip()
+    return ActionWords(sign, row.reason.replace("_", " "), (ids,) if ids else ())
