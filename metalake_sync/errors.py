@@ -146,6 +146,12 @@ class CredentialsRejected(LakeError):
     exit_code = ExitCode.CREDENTIALS_REJECTED
 
 
+class WorkersUnreachable(SyncError):
+    """The scheduler of the workers cannot be reached, or the connection to it broke. A later run may succeed."""
+
+    exit_code = ExitCode.LAKE_AWAY
+
+
 class LakeRejected(LakeError):
     """The lake rejected one call. Concerns the items of that call; the run continues.
 

@@ -233,9 +233,10 @@ _RUN_FLAGS = (
 
 WORKERS = option(
     "--workers",
-    metavar="N|MODULE:FACTORY",
+    metavar="N|URL|MODULE:FACTORY",
     callback=lambda context, parameter, value: _workers_of(context, parameter, value),
-    help="Send small files from N processes on this machine, or through the Executor that a function returns "
+    help="Send small files from N processes on this machine, from the workers of a Dask scheduler, or through the "
+    "Executor that a function returns "
     "(default: the manifest's 'run.workers', or the process of the run).",
 )
 

@@ -137,8 +137,9 @@ class Run(Model):
 
     workers: Workers | None = Field(
         None,
-        description="Processes that send small files: how many on this machine, or package.module:factory for a "
-        "function that returns a concurrent.futures.Executor. 0, or left out: the process of the run sends all files.",
+        description="Processes that send small files: how many on this machine; tls://HOST:PORT or tcp://HOST:PORT of "
+        "a Dask scheduler; or package.module:factory for a function that returns a concurrent.futures.Executor. 0, or "
+        "left out: the process of the run sends all files.",
     )
 
 

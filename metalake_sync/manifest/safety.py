@@ -92,7 +92,7 @@ def _workers(loaded: LoadedManifest) -> Iterator[ManifestError]:
     """A factory of workers is code that the manifest names."""
     if ":" in (loaded.model.run.workers or ""):
         yield ManifestError(
-            "'workers' names code to run, which is not allowed with --safe",
+            "'workers' names code to run or another machine, which is not allowed with --safe",
             where=loaded.where("run", "workers"),
             remedy="Write a number of processes, or use --workers.",
         )

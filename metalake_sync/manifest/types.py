@@ -77,7 +77,7 @@ def _duration(value: object) -> str:
     return value
 
 
-_WORKERS = r"[0-9]{1,3}|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"
+_WORKERS = r"[0-9]{1,3}|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*|(?:tcp|tls)://[^\s/?#@]+:[0-9]{1,5}"
 
 
 def _workers(value: object) -> str:
@@ -85,7 +85,8 @@ def _workers(value: object) -> str:
     if not isinstance(text, str) or not re.fullmatch(_WORKERS, text):
         raise value_error(
             "does not name workers",
-            "Write a number of processes, or package.module:factory for a function that returns an Executor.",
+            "Write a number of processes, tls://HOST:PORT of a Dask scheduler, or package.module:factory for a "
+            "function that returns an Executor.",
         )
     return text
 

@@ -1,4 +1,5 @@
-"""Opens the processes that send files: local ones (loky), or any `concurrent.futures.Executor` that a function returns.
+"""Opens the processes that send files: local ones (loky), those of a Dask scheduler, or any
+`concurrent.futures.Executor` that a function returns.
 
 Owns: which library a value of `--workers` needs, and ending its processes. Must not: know what a task does.
 """
@@ -10,9 +11,12 @@ import importlib
 import os
 from collections.abc import Callable
 from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
 
-from metalake_sync.errors import UsageError
+from metalake_sync.core.hosts import is_loopback
+from metalake_sync.errors import UsageError, WorkersUnreachable
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.redaction import describe
 
 MOST_WORKERS = 256
 
@@ -41,13 +45,16 @@ def opener_of(workers: str) -> PoolOpener | None:
         if number > MOST_WORKERS:
             raise UsageError(f"'{workers}' is more than {MOST_WORKERS} workers", where="workers")
         return local_processes(number) if number else None
+    if "://" in workers:
+        return dask_scheduler(workers)
     module, colon, name = workers.partition(":")
     if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
         return from_factory(module, name)
     raise UsageError(
         f"'{workers}' does not name workers",
         where="workers",
-        remedy="Write a number of processes, or package.module:factory for a function that returns an Executor.",
+        remedy="Write a number of processes, tls://HOST:PORT of a Dask scheduler, or package.module:factory for a"
+        " function that returns an Executor.",
     )
 
 
@@ -91,6 +98,51 @@ def end_with(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="coordinator", daemon=True).start()
+
+
+CONNECT_S = 30.0
+"""How long a scheduler may take to answer, in seconds."""
+
+
+def dask_scheduler(address: str) -> PoolOpener:
+    """The workers of a Dask scheduler at `tcp://HOST:PORT` or `tls://HOST:PORT`.
+
+    Raises UsageError for plain TCP to another machine: tasks have paths and signed URLs.
+    """
+    host = urlsplit(address).hostname or ""
+    if address.startswith("tcp:") and not is_loopback(host):
+        raise UsageError(
+            f"tasks would go to {host} without encryption",
+            where="workers",
+            remedy="Give the scheduler TLS, and write tls://. Dask's settings in distributed.comm.tls name the keys.",
+        )
+    try:
+        import distributed
+    except ImportError:
+        raise UsageError(
+            "a Dask scheduler needs the package 'distributed'",
+            where="workers",
+            remedy="Install it: pip install 'metalake-sync[dask]'.",
+        ) from None
+
+    # Its package has types, but these functions have none.
+    untyped: Any = distributed
+
+    def open_pool() -> Pool:
+        try:
+            client = untyped.Client(address, timeout=CONNECT_S, set_as_default=False)
+            threads = sum(client.nthreads().values())
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+            raise WorkersUnreachable(
+                f"the Dask scheduler cannot be reached ({describe(error)})",
+                where=address,
+                remedy="Check the scheduler, then apply again. Finished work is recorded.",
+            ) from None
+        # A task is repeated by the run, which knows what it did.
+        executor = client.get_executor(pure=False, retries=0)
+        return Pool(executor, threads, client.close)
+
+    return open_pool
 
 
 def from_factory(module: str, name: str) -> PoolOpener:
