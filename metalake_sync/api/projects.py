@@ -476,6 +476,7 @@ def _result(applied: Applied) -> ApplyResult:
         finished.requests,
         finished.writes,
         finished.seconds,
+        finished.bytes_received,
         applied.unreadable,
     )
 

@@ -113,12 +113,14 @@ class ApplyResult:
     """The number of actions by name."""
     failed: tuple[FailedItem, ...]
     bytes_sent: int
-    """Of all files in both directions, including transfers that were repeated."""
+    """Of all files that the lake's store confirmed."""
     requests: int
     """The number of calls of the lake and the object store."""
     writes: int
     """The number of calls that may have changed something. 0: the lake matched the manifest."""
     seconds: float
+    bytes_received: int = 0
+    """Of all files, including transfers that were repeated."""
     unreadable: int = 0
     """The number of local files, folders and sources that could not be read."""
 

@@ -182,13 +182,17 @@ class Executor:
         from metalake_sync.downloads.plan import DownloadObserver
         from metalake_sync.remote.transfers.download import Downloads
 
+        def received(size_bytes: int) -> None:
+            progress.received(size_bytes)
+            self.recorder.tally.add_received_bytes(size_bytes)
+
         downloads = Downloads(
             self.address,
             retry=RetryPolicy(give_up_after_s=RUN_RETRY_TIMEOUT_S),
             parallelism=self.options.calls_at_once,
             counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
-            received=progress.received,
+            received=received,
         )
         observer = DownloadObserver(
             self.client,

@@ -275,6 +275,7 @@ class Recorder:
             requests=self.tally.requests,
             writes=self.tally.writes,
             seconds=time.monotonic() - self._started,
+            bytes_received=self.tally.bytes_received,
         )
 
     def summary(self) -> dict[str, object]:

@@ -170,7 +170,9 @@ def outcome(event: RunFinished) -> str:
     failed = click.style(f", {len(event.failed)} failed", fg="red") if event.failed else ""
     if not counts and not failed:
         return "Nothing was sent: the lake matches the manifest."
-    calls = f"{size(event.bytes_sent)} sent in {count(event.requests, 'request')}, {duration(event.seconds)}"
+    moved = [f"{size(event.bytes_sent)} sent"] if event.bytes_sent or not event.bytes_received else []
+    moved += [f"{size(event.bytes_received)} received"] if event.bytes_received else []
+    calls = f"{' and '.join(moved)} in {count(event.requests, 'request')}, {duration(event.seconds)}"
     return f"{click.style('Applied', bold=True)}: {', '.join(counts) or 'nothing'}{failed} ({calls})."
 
 

@@ -102,6 +102,8 @@ class RunFinished:
     writes: int
     """The number of calls that may change something."""
     seconds: float
+    bytes_received: int = 0
+    """The number of downloaded bytes of files."""
 
 
 Event: TypeAlias = (

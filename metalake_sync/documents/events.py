@@ -96,6 +96,8 @@ class SummaryEvent(Document):
     requests: int
     writes: int
     seconds: float
+    bytes_received: int = 0
+    """The number of downloaded bytes of files."""
 
 
 class ExitErrorEvent(Document):
@@ -153,6 +155,7 @@ def event_document(
                 requests=event.requests,
                 writes=event.writes,
                 seconds=round(event.seconds, 3),
+                bytes_received=event.bytes_received,
             )
         case _:
             assert_never(event)

@@ -17,6 +17,8 @@ class RequestCounter:
         """Requests that may have changed something."""
         self.bytes_sent = 0
         """Bytes of files that a store confirmed."""
+        self.bytes_received = 0
+        """Bytes of files that a store sent, also in transfers that were repeated."""
         self.by_path: Counter[str] = Counter()
 
     def count(self, path: str, *, writes: bool) -> None:
@@ -41,6 +43,10 @@ class RequestCounter:
             self.writes += writes
             self.bytes_sent += bytes_sent
             self.by_path.update(by_path)
+
+    def add_received_bytes(self, size_bytes: int) -> None:
+        with self._lock:
+            self.bytes_received += size_bytes
 
     def add_sent_bytes(self, size_bytes: int) -> None:
         with self._lock:

@@ -279,6 +279,7 @@ def test_a_pull_fetches_the_downloads(document: dict[str, Any], tmp_path: Path) 
     project.apply(targets=["birds"])
     result = project.pull()
     assert result.ok
+    assert (result.bytes_sent, result.bytes_received) == (0, sum(map(len, IMAGES.values())))
     assert {path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == set(IMAGES.values())
 
 
