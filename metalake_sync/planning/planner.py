@@ -115,7 +115,8 @@ class Planner:
         downloads, trash_rules = blocks.plan()
         findings = self._check_sources(plans, addressed_plans, desired, addressed, recorded)
         found = {f"{finding.collection}/{finding.subject}" for finding in findings}
-        self._notes = [note for note in self._notes if note.code is not NoteCode.EMPTIED or note.where not in found]
+        # In place, because `blocks` adds to the same list.
+        self._notes[:] = [note for note in self._notes if note.code is not NoteCode.EMPTIED or note.where not in found]
         self._notes += notes_on(findings)
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
