@@ -111,10 +111,10 @@ class _Comparison:
             if clauses:
                 yield here.desired.key.name, ", ".join(dict.fromkeys(clauses))
         for operation in sorted({operation for _, operation in unmanaged.annotations}):
-            theirs = self.other.images_with_set(self.lake, operation)
-            mine = self._unmanaged_images(operation) if theirs else set()
-            if theirs & mine:
-                yield operation, _sets_of(len(theirs & mine), operation)
+            mine = self._unmanaged_images(operation)
+            both = mine & self.other.images_with_set(self.lake, operation) if mine else set()
+            if both:
+                yield operation, _sets_of(len(both), operation)
 
     def _of_collection(self, here: WrittenHere) -> Iterator[str]:
         key = here.desired.key
@@ -135,10 +135,11 @@ class _Comparison:
         for operation, index in here.desired.annotations.items():
             named = set(self.other.names_with_set(self.lake, key, operation)) & index.images().keys()
             number = len(named)
-            theirs = self.other.images_with_set(self.lake, operation)
+            theirs = self.other.unmanaged_with_set(self.lake, operation)
             if theirs and here.handle is not None:
-                ids = {file.lake_id for file in self.state.files.all(here.handle) if file.name in index.images()}
-                number = max(number, len(ids & theirs))
+                images = index.images()
+                mine = self.state.files.lake_ids(here.handle)
+                number = max(number, sum(lake_id in theirs and name in images for name, lake_id in mine))
             if number:
                 yield _sets_of(number, operation)
 

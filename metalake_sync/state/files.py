@@ -185,6 +185,13 @@ class Files:
         for (name,) in self._connection.execute("SELECT name FROM files WHERE collection = ?", (collection,)):
             yield name_from_db(name)
 
+    def lake_ids(self, collection: CollectionHandle) -> Iterator[tuple[str, str]]:
+        """Yield the name and the lake's id of every recorded file."""
+        for name, lake_id in self._connection.execute(
+            "SELECT name, lake_id FROM files WHERE collection = ?", (collection,)
+        ):
+            yield name_from_db(name), lake_id
+
     def paths(self, collection: CollectionHandle, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Yield name and path of those names that are recorded."""
         for name in names:

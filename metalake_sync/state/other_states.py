@@ -71,11 +71,15 @@ class OtherState:
             " ON c.id = f.collection WHERE c.lake = ? AND s.operation = ?",
             (lake, operation),
         )
-        unmanaged = self._connection.execute(
+        return self.unmanaged_with_set(lake, operation).union(lake_id for (lake_id,) in managed)
+
+    def unmanaged_with_set(self, lake: str, operation: str) -> set[str]:
+        """Return the lake's ids of the unmanaged images that have a set of an operation, as far as they are known."""
+        rows = self._connection.execute(
             "SELECT lake_id FROM addressed_sets WHERE lake = ? AND operation = ? AND lake_id IS NOT NULL",
             (lake, operation),
         )
-        return {lake_id for rows in (managed, unmanaged) for (lake_id,) in rows}
+        return {lake_id for (lake_id,) in rows}
 
 
 @contextlib.contextmanager
