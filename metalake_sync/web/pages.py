@@ -63,6 +63,7 @@ class Pages:
             web.get("/", self.overview),
             web.get("/plan", self.plan),
             web.post("/plan", self.make_plan),
+            web.post("/plan/cancel", self.cancel_plan),
             web.get("/plan/{plan}/document", self.plan_document),
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}", self.entry),
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}/images/{name}", self.image),
@@ -169,6 +170,12 @@ class Pages:
         self._workspace.make_plan()
         return self._seen(request, "/plan")
 
+    async def cancel_plan(self, request: web.Request) -> web.StreamResponse:
+        """End the planning. A plan changes nothing, so nothing is left undone."""
+        if self._workspace.planning is not None and self._workspace.planning.is_working:
+            self._workspace.planning.cancel()
+        return self._seen(request, "/plan")
+
     async def plan_document(self, request: web.Request) -> web.Response:
         """The plan as `plan --json` prints it."""
         shown = self._workspace.shown
@@ -194,6 +201,9 @@ class Pages:
 
     async def image(self, request: web.Request) -> web.Response:
         plan, number, name = (request.match_info[key] for key in ("plan", "number", "name"))
+        shown = self._workspace.shown
+        if shown is None or shown.id != plan:
+            raise web.HTTPNotFound
         found = await self._at_desk(lambda: self._workspace.desk.image(plan, int(number), name))
         if found is None:
             raise web.HTTPNotFound

@@ -10,6 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from metalake_sync.api.projects import ProjectEvent, project_of
@@ -99,7 +100,12 @@ class Workspace:
             return self.status
         work: Work[Status] = Work(self.changes)
         self.status = work
-        work.start(self._status_thread, lambda: read_status(self.open_project(_listener(work), work.is_cancelled)))
+
+        def read() -> Status:
+            project = self.open_project(_listener(work), work.is_cancelled)
+            return read_status(replace(project, options=replace(project.options, refresh="none")))
+
+        work.start(self._status_thread, read)
         return work
 
     def make_plan(self, revert: str | None = None) -> Work[ShownPlan]:

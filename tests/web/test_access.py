@@ -15,7 +15,7 @@ from tests.end_to_end.world import World, boxes
 from tests.web.site import Answer, Site, served
 
 VIEWS = ("/", "/plan", "/run", "/history", "/?format=json", "/plan?format=json", "/history?format=json")
-WRITES = ("/plan", "/plan/0/apply", "/run/cancel", "/history/0/revert")
+WRITES = ("/plan", "/plan/cancel", "/plan/0/apply", "/run/cancel", "/history/0/revert")
 SECRETS = ("crow.png", "people", "key_of_tests", "secret_of_tests")
 
 
@@ -178,7 +178,7 @@ def test_read_only_has_no_route_that_writes(annotated: World) -> None:
         assert annotated.lake.requests.writes == before
         pages = Pages(site.server.workspace, Access("127.0.0.1", 1))
         methods = {(one.method, one.path) for one in pages.routes()}
-        assert {one for one in methods if one[0] != "GET"} == {("POST", "/plan")}
+        assert {one for one in methods if one[0] != "GET"} == {("POST", "/plan"), ("POST", "/plan/cancel")}
 
 
 def test_errors_are_pages_without_a_traceback(site: Site, annotated: World) -> None:

@@ -92,6 +92,67 @@ def test_a_plan_is_refused_as_stale_after_another_change(site: Site, annotated: 
     assert annotated.lake.requests.writes == before
 
 
+def test_an_open_plan_does_not_stop_other_commands(site: Site, annotated: World) -> None:
+    annotated.write("people.json", MOVED)
+    found = site.planned()
+    assert annotated.run("apply", "manifest.yaml").code == 0
+    (address,) = entry_addresses(found)
+    assert site.get(address).status == 200
+    run = site.applied()
+    assert (run["state"], run["done"]) == ("failed", {})
+    assert "the plan is stale" in run["error"]["lines"][0]
+
+
+def test_a_plan_is_cancelled(site: Site, annotated: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, opened = threading.Event(), threading.Event()
+    open_project = site.server.workspace.open_project
+
+    def held(emit: Any, is_cancelled: Any) -> Any:
+        project = open_project(emit, is_cancelled)
+        reached.set()
+        assert opened.wait(60)
+        return project
+
+    monkeypatch.setattr(site.server.workspace, "open_project", held)
+    assert site.post("/plan").status == 303
+    assert reached.wait(60)
+    assert "Making a plan" in site.page("/plan")
+    assert site.post("/plan/cancel").status == 303
+    opened.set()
+    found = site.wait("/plan", lambda one: one["plan"]["state"] != "working")
+    assert found["plan"]["state"] == "cancelled"
+    assert "The plan was cancelled" in site.page("/plan")
+    assert site.planned()["summary"]["annotate"] == 0
+
+
+def test_a_manifest_with_an_embedded_lake_is_planned_and_applied(world: World) -> None:
+    world.images("a.png", "b.png")
+    world.manifest(BIRDS, remote={"url": "embedded:.metalake"})
+    with served(world) as site:
+        site.enter()
+        assert site.planned()["summary"]["upload"] == 2
+        assert site.applied()["done"]["upload"] == 2
+        assert site.planned()["summary"]["upload"] == 0
+        found = site.wait("/", lambda one: one["status"]["state"] != "working")
+        assert found["status"]["error"] is None
+        assert found["overview"]["collections"][0]["synced"] == 2
+
+
+def test_the_overview_does_not_ask_the_lake(site: Site, annotated: World) -> None:
+    before = annotated.lake.requests.counts.copy()
+    site.get("/?again=1")
+    found = site.wait("/", lambda one: one["status"]["state"] != "working")
+    (birds,) = found["overview"]["collections"]
+    assert (birds["synced"], birds["pending"], birds["failures"]) == (2, 0, [])
+    assert annotated.lake.requests.counts == before
+    page = site.page("/")
+    assert "In sync" in page
+    (annotated.folder / "images" / "crow.png").write_bytes(b"not an image any more")
+    site.get("/?again=1")
+    site.wait("/", lambda one: one["status"]["state"] != "working" and one["overview"]["collections"][0]["pending"])
+    assert "To do" in site.page("/")
+
+
 def test_only_the_current_plan_is_applied_and_only_once(site: Site, annotated: World) -> None:
     annotated.write("people.json", MOVED)
     old = site.planned()["plan"]["id"]
