@@ -20,6 +20,9 @@ from metalake_sync.sources.hash_worker import receive, send
 IMAGES_PER_WORKER = 4
 """How many images wait in the pipe of each process."""
 
+PROGRAM = ("-m", "metalake_sync.checks.decode_worker")
+"""The arguments for Python."""
+
 CRASHED: Answer = ("undecodable", "ends the process that decodes it")
 
 
@@ -33,7 +36,7 @@ class _Worker:
     """One process. It is started with its first job."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.waiting: deque[_Job] = deque()
 
     def begin(self, job: _Job) -> None:
@@ -46,10 +49,10 @@ class _Worker:
     def finish(self, job: _Job) -> Answer:
         """Wait for the answer to a job. Answers come in the order of the jobs."""
         while job.answer is None:
-            assert self._process is not None
-            assert self._process.stdout is not None
+            assert self.process is not None
+            assert self.process.stdout is not None
             try:
-                answer = receive(self._process.stdout)
+                answer = receive(self.process.stdout)
             except EOFError:
                 self._replace()
                 continue
@@ -58,11 +61,11 @@ class _Worker:
         return job.answer
 
     def _send(self, job: _Job) -> None:
-        if self._process is None:
-            program = (sys.executable, "-I", "-m", "metalake_sync.checks.decode_worker")
-            self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdin is not None
-        send(self._process.stdin, job.request)
+        if self.process is None:
+            program = (sys.executable, "-I", *PROGRAM)
+            self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdin is not None
+        send(self.process.stdin, job.request)
 
     def _replace(self) -> None:
         """Start another process. The image that the last one was decoding has ended it."""
@@ -73,7 +76,7 @@ class _Worker:
 
     def end(self) -> None:
         """Kill the process. It only reads, so this is safe."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is None:
             return
         process.kill()
@@ -86,13 +89,13 @@ class Decoder:
     """Decodes images in `processes` processes. Use it as a context manager, from one thread."""
 
     def __init__(self, processes: int) -> None:
-        self._workers = [_Worker() for _ in range(processes)]
+        self.workers = [_Worker() for _ in range(processes)]
 
     def __enter__(self) -> Decoder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.end()
 
     def decode(self, images: Iterable[tuple[str, Fingerprint]]) -> Iterator[Answer | None]:
@@ -103,11 +106,11 @@ class Decoder:
         under_way: deque[tuple[_Worker, _Job]] = deque()
         remaining = iter(images)
         while True:
-            while len(under_way) < len(self._workers) * IMAGES_PER_WORKER:
+            while len(under_way) < len(self.workers) * IMAGES_PER_WORKER:
                 image = next(remaining, None)
                 if image is None:
                     break
-                worker = min(self._workers, key=lambda one: len(one.waiting))
+                worker = min(self.workers, key=lambda one: len(one.waiting))
                 job = _Job(*image)
                 worker.begin(job)
                 under_way.append((worker, job))

@@ -21,6 +21,7 @@ from metalake_sync.planning.file_sources import FileSource, FolderSource, scan_s
 from metalake_sync.planning.label_checks import CheckedSets
 from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.run_checks import CheckRun
+from metalake_sync.planning.run_options import chosen_parts
 from metalake_sync.planning.source_checks import PROGRESS_EVERY_FILES, FileToCheck
 from metalake_sync.planning.unmanaged_sources import open_unmanaged
 from metalake_sync.project import Project
@@ -65,27 +66,41 @@ def check_sources(project: Project) -> CheckedSources:
         checks = CheckRun(
             manifest, checks_of(manifest), state, handles, project.options.hash_threads, project.emit, started_at_ns
         )
+        chosen = chosen_parts(manifest, project.options)
         for collection in open_collections(manifest, project.options, state):
             with closing(collection):
+                name = collection.key.name
+                if not chosen.takes_part_of(name):
+                    continue
                 handle = handles.get(collection.key)
                 for one in _files(collection, state, handle, unreadable):
+                    if not chosen.takes(name, one.name):
+                        continue
                     files.append(one)
                     if not len(files) % PROGRESS_EVERY_FILES:
                         project.emit(Observing("scanning sources", len(files)))
                 findings += checks.of_sets(
                     [
-                        CheckedSets(collection.key, operation, index, list(index.images()), handle)
+                        CheckedSets(
+                            collection.key,
+                            operation,
+                            index,
+                            [image for image in index.images() if chosen.takes(name, image)],
+                            handle,
+                        )
                         for operation, index in collection.annotations.items()
                     ]
                 )
         findings[:0] = checks.of_files(files)
-        with closing(open_unmanaged(manifest, state.set_memo)) as unmanaged:
-            findings += checks.of_sets(
-                [
-                    CheckedSets(address.collection, operation, index, list(index.images()), None)
-                    for (address, operation), index in unmanaged.annotations.items()
-                ]
-            )
+        if not chosen:
+            # Unmanaged files belong to no collection of the manifest, so a target never includes them.
+            with closing(open_unmanaged(manifest, state.set_memo)) as unmanaged:
+                findings += checks.of_sets(
+                    [
+                        CheckedSets(address.collection, operation, index, list(index.images()), None)
+                        for (address, operation), index in unmanaged.annotations.items()
+                    ]
+                )
         state.flush_caches()
     return CheckedSources(len(files), findings, unreadable)
 

@@ -136,6 +136,8 @@ def test_damaged_files_stop_a_plan_with_all_findings(world: World, images: objec
         "empty.png": "empty",
     }
     assert {one["path"] for one in found} == {f"images/{one['file']}" for one in found}
+    validated = world.run("validate", "manifest.yaml", "--json")
+    assert (validated.code, validated.document["findings"]) == (7, found)
 
 
 def test_warnings_about_damaged_files_are_listed_and_the_files_are_sent(world: World) -> None:
@@ -319,6 +321,17 @@ def test_check_sources_needs_no_lake_and_checks_every_file(world: World) -> None
     done = world.good("check", "manifest.yaml", "--sources")
     assert "birds/whole.jpg (images/whole.jpg): has the same bytes as 'images/copy.jpg'" in done.out
     assert world.run("check", "manifest.yaml", "--sources", "--download").code == 64
+
+
+def test_check_sources_of_a_part_of_the_manifest(world: World) -> None:
+    damaged(world)
+    world.write("val/a.jpg", b"")
+    world.manifest(BIRDS, VAL)
+    assert "1 file checked: 1 error" in world.run("check", "manifest.yaml", "--sources", "--target", "val").out
+    assert (
+        "2 files checked: 2 errors" in world.run("check", "manifest.yaml", "--sources", "--target", "birds/*.png").out
+    )
+    assert "6 files checked: 5 errors" in world.run("check", "manifest.yaml", "--sources", "--exclude", "val").out
 
 
 def test_the_manifest_decides_what_check_sources_stops_for(world: World) -> None:

@@ -81,6 +81,31 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     server.server_close()
 
 
+def test_a_file_that_fails_a_check_is_held_and_reported_once_and_the_rest_is_sent(
+    world: World, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
+) -> None:
+    address, requests = receiver
+    world.images("a.png")
+    world.manifest(BIRDS, notify={"url": address})
+    with watching(world, "--rescan", "1") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"])
+        world.write("images/pointer.png", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+        world.images("b.png")
+        daemon.wait(lambda: "b.png" in names(world) and "pointer.png: is a Git LFS pointer" in daemon.log)
+        # Other runs find the same file again.
+        world.images("c.png")
+        daemon.wait(lambda: "c.png" in names(world))
+        daemon.wait(lambda: len(requests) == 1)
+        # Once it is whole, it is sent.
+        world.images("pointer.png")
+        daemon.wait(lambda: "pointer.png" in names(world))
+        assert daemon.stop() == 0
+    assert daemon.log.count("blocks apply: birds/pointer.png: is a Git LFS pointer") == 1
+    (sent,) = [json.loads(body) for _, body in requests]
+    assert (sent["event"], sent["waiting"], sent["new"]) == ("held", 1, 1)
+    assert sent["first"][0].startswith("birds/pointer.png: is a Git LFS pointer")
+
+
 def test_a_set_that_another_client_changed_is_held_and_reported_once_and_the_rest_is_sent(
     world: World, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
 ) -> None:

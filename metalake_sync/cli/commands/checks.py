@@ -102,9 +102,8 @@ def check_command(flags: ManifestFlags, run: RunFlags, sources: bool, download: 
     local files and annotations, also on those that a plan would not send.
     """
     if sources:
-        if download or run.target:
-            other = "--download" if download else "--target"
-            raise UsageError(f"--sources does not work together with {other}", remedy=f"Remove {other}.")
+        if download:
+            raise UsageError("--sources does not work together with --download", remedy="Remove one of the two.")
         _check_sources(flags, run)
         return
     from metalake_sync.operations.comparison import check

@@ -79,7 +79,7 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
         from metalake_sync.documents.base import to_json
         from metalake_sync.documents.plan import plan_document
 
-        echo_json(to_json(plan_document(plan, shapes=False), include={"manifest", "warnings"}, indent=2))
+        echo_json(to_json(plan_document(plan, shapes=False), include={"manifest", "warnings", "findings"}, indent=2))
         if invalid:
             click.get_current_context().exit(ExitCode.USAGE)
         if stopped:
