@@ -55,6 +55,10 @@ def decode(path: bytes | str, expected: Expected) -> Answer:
 
 
 def _explained(error: Exception) -> Answer:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "undecodable", "cannot be decoded: its header is damaged"
     text = "".join(char if char.isprintable() else "?" for char in str(error))[:MESSAGE_LIMIT] or type(error).__name__
     if "truncated" in text:
         return "truncated", "ends inside its image data"

@@ -71,13 +71,14 @@ class FileReader:
                 known = {file: self._cached(STRUCTURE_READER, file) for file in window}
                 unknown = [file for file, facts in known.items() if facts is None]
                 looked_at_ns = time.time_ns()
-                for file, facts in zip(unknown, pool.map(_read, unknown), strict=True):
+                for file, facts in zip(unknown, pool.map(read_facts, unknown), strict=True):
                     known[file] = facts
                     self._keep(STRUCTURE_READER, file, facts, looked_at_ns)
                 count += len(unknown)
                 if unknown:
                     self.read(count)
-                yield from known.items()
+                # Two names may stand for one file.
+                yield from ((file, known[file]) for file in window)
 
     def decoded(
         self, files: Iterable[tuple[FileToRead, Facts | None]], limit_pixels: int
@@ -89,7 +90,7 @@ class FileReader:
             while window := list(islice(remaining, FILES_AT_ONCE)):
                 facts_of = dict(window)
                 unknown: list[FileToRead] = []
-                for file, facts in window:
+                for file, facts in facts_of.items():
                     if facts is None or not _is_decodable(file, facts, limit_pixels):
                         continue
                     cached = self._cached(PIXELS_READER, file)
@@ -102,7 +103,7 @@ class FileReader:
                     self.decoded_so_far(decoded)
                     facts = facts_of[file]
                     facts_of[file] = facts._replace(problem=problem) if facts is not None else None
-                yield from facts_of.items()
+                yield from ((file, facts_of[file]) for file, _ in window)
 
     def _decode(self, decoder: Decoder, files: Sequence[FileToRead]) -> Iterator[tuple[FileToRead, Problem | None]]:
         looked_at_ns = time.time_ns()
@@ -131,7 +132,8 @@ def _is_decodable(file: FileToRead, facts: Facts, limit_pixels: int) -> bool:
     return is_image and facts.problem is None and facts.width * facts.height <= limit_pixels
 
 
-def _read(file: FileToRead) -> Facts | None:
+def read_facts(file: FileToRead) -> Facts | None:
+    """Return what the structure of a file says. None: it changed, or cannot be read now."""
     try:
         descriptor = open_regular(file.place)
     except SourceChanged:

@@ -109,7 +109,17 @@ class ByteChecks:
                 head = read_head(os.path.join(self.base_dir, one.path), one.fingerprint, HEAD_BYTES)
             except SourceChanged:
                 return None  # The upload of the file reports it.
-        return find_stand_in(head, size) if is_media else find_pointer(head, size)
+        if not is_media:
+            return find_pointer(head, size)
+        return find_stand_in(head, size) or (self._find_truncation(one) if one.replaces else None)
+
+    def _find_truncation(self, one: FileToCheck) -> Problem | None:
+        """Return a problem if a file begins like an image or a video and ends too early."""
+        from metalake_sync.checks.reading import FileToRead, read_facts
+
+        facts = read_facts(FileToRead(one.path, os.path.join(self.base_dir, one.path), one.fingerprint))
+        problem = facts.problem if facts is not None else None
+        return problem if problem is not None and problem.check == Check.TRUNCATED else None
 
     # Structure and pixels.
 

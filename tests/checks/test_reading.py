@@ -92,7 +92,7 @@ def test_a_file_that_changed_since_the_scan_has_no_result(tmp_path: Path) -> Non
     Path(one.place).write_bytes(picture("JPEG", seed=3) + b"\0")
     reader = FileReader(NoCache(), 1, lambda _: None, lambda _: None)
     assert list(reader.decoded(reader.structures([one]), LIMIT)) == [(one, None)]
-    assert decode(one.place, tuple(one.fingerprint.version())) == CHANGED
+    assert decode(one.place, one.fingerprint.version()) == CHANGED
     os.unlink(one.place)
     assert list(reader.structures([one])) == [(one, None)]
 

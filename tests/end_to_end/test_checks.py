@@ -51,7 +51,18 @@ def test_sixty_images_that_became_pointers_stop_the_run_with_one_line(world: Wor
     assert world.talk.read("birds_00.jpg") == POINTER.encode()
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 5000, ERROR_PAGE, b'{"message": "not found"}'], ids=len)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 5000,
+        ERROR_PAGE,
+        b'{"message": "not found"}',
+        picture("PNG")[:-40],
+        picture("PNG", (300, 200))[:5000],
+    ],
+    ids=len,
+)
 def test_what_cannot_be_an_image_does_not_replace_one(world: World, content: bytes) -> None:
     world.images("a.png", "b.png")
     world.manifest(BIRDS)
@@ -160,6 +171,13 @@ def test_a_file_that_decodes_wrongly_is_found_by_decoding_only(world: World) -> 
     error = stopped(world)
     assert "birds/broken.png: cannot be decoded" in error
     assert "whole.png" not in error
+
+
+def test_two_names_of_one_file_are_both_checked(world: World) -> None:
+    damaged(world)
+    world.manifest(BIRDS, {**BIRDS, "name": "again"}, checks={"images": "decode"})
+    found = world.run("plan", "manifest.yaml", "--json").document["findings"]
+    assert [one["collection"] for one in found] == ["birds"] * 5 + ["again"] * 5
 
 
 def test_bounds_of_size(world: World) -> None:

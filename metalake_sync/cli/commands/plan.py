@@ -223,6 +223,9 @@ def apply_command(
         if dry_run:
             with project.plan() as planned:
                 listener(PlanMade(planned.plan))
+                stopped = bool(failed(planned.plan.findings))
+            if stopped:
+                click.get_current_context().exit(ExitCode.GUARDED)
             return
         command = f"apply {named}"
         if saved is not None and saved.revert is not None:
