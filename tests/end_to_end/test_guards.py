@@ -193,7 +193,7 @@ def test_emptied_files_are_replaced_only_up_to_the_limit(full_world: World) -> N
         full_world.write(f"images/{name}", b"")
     full_world.manifest(PRUNED, checks={"images": "off"})
     said = stopped(full_world, "--max-delete", "0")
-    assert "8 files would be trashed or replaced, more than --max-delete allows (0 files)" in said
+    assert "8 files would be replaced, more than --max-delete allows (0 files)" in said
     assert "would lose the bytes of 8 (8 by replacement) of 8 files" in stopped(full_world, "--max-delete", "99%")
     assert {name: full_world.talk.read(f"birds_{name}") for name in NAMES} == before
     full_world.good("apply", "--auto-approve", "--max-delete", "8", "manifest.yaml")
