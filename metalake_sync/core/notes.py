@@ -6,7 +6,7 @@ Owns: the closed list of codes and how a note is worded. Must not: decide when a
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -118,3 +118,27 @@ class Note:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
+
+
+KEEPS = "keeps "
+"""The beginning of the note on the fields that one item keeps."""
+
+GROUP_FROM = 3
+"""So many items that keep the same fields are one note."""
+
+
+def fields_left_together(notes: Iterable[Note]) -> Iterator[Note]:
+    """Yield notes. Several items that keep the same metadata fields (`field_left`) are one note, in the place of the
+    first one."""
+    listed = list(notes)
+    items: dict[str, list[str]] = {}
+    for note in listed:
+        if note.code is NoteCode.FIELD_LEFT and note.message.startswith(KEEPS):
+            items.setdefault(note.message, []).append(note.where)
+    for note in listed:
+        names = items.get(note.message, [])
+        if note.code is not NoteCode.FIELD_LEFT or len(names) < GROUP_FROM:
+            yield note
+        elif note.where == names[0]:
+            clause = f"{len(names)} items keep {note.message.removeprefix(KEEPS)}"
+            yield Note.naming(NoteCode.FIELD_LEFT, clause, names)

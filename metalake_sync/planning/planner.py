@@ -15,7 +15,7 @@ from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.checks import Finding, notes_on
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.guards import too_many_deletes
-from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note, NoteCode
+from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note, NoteCode, fields_left_together
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
 from metalake_sync.core.targets import EXCLUDE_OPTION, Chosen, check_matched
@@ -122,7 +122,7 @@ class Planner:
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(rule.trashed for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules, downloads=downloads)
-        notes += [*self._notes, *guarded]
+        notes += [*fields_left_together(self._notes), *guarded]
         version = self.state.version
         plan = Plan(
             self.manifest.source,

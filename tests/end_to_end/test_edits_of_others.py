@@ -524,3 +524,16 @@ def test_after_a_lost_state_an_equal_head_is_recorded_and_another_one_asks(world
     assert apply(world).code == 7
     assert apply(world, "--auto-approve").code == 0
     assert plan(world)["actions"] == []
+
+
+def test_files_that_keep_the_same_field_are_one_note(world: World) -> None:
+    world.images(CROW, GULL, JAY)
+    world.manifest({**BIRDS, "metadata": {"City": "Rome", "Site": "north"}, "metadata_scope": "files"})
+    world.good("apply", "manifest.yaml")
+    world.manifest({**BIRDS, "metadata": {"City": "Rome"}})
+    (note,) = plan(world)["warnings"]
+    message = "4 items keep 'Site' in the lake: no call removes a metadata field"
+    assert (note["code"], note["message"]) == (
+        "field_left",
+        f"{message}: birds, birds/{CROW}, birds/{GULL}, birds/{JAY}",
+    )
