@@ -70,6 +70,7 @@ class NoteCode(enum.StrEnum):
     NOT_REVERTED = "not_reverted"
     FILES_NOT_REVERTED = "files_not_reverted"
     ANOTHER_MANIFEST = "another_manifest"
+    WRITTEN_TWICE = "written_twice"
     CHECK_FAILED = "check_failed"
     CHECK_WARNED = "check_warned"
 

@@ -110,6 +110,11 @@ class Planner:
         self._note_removed_collections(recorded)
         self._notes += replacement_notes(self.state, self.lake, plans, recorded)
         self._notes += self._notes_on_abandoned_uploads(plans, recorded)
+        if addressed is not None and addressed.metadata:
+            from metalake_sync.planning.metadata_conflicts import notes_on_conflicts
+
+            places = desired.keys(), addressed.metadata.keys()
+            self._notes += notes_on_conflicts(self.state, self.lake, *places, self.manifest.source)
         self._notes += self._notes_on_other_manifests(plans, recorded, desired, addressed or UnmanagedSources())
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()

@@ -7,14 +7,23 @@ decide anything.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
-from metalake_sync.core.addresses import Address, FileAt
+from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, KeptSet, RecordedMetadata, RecordedSet
+from metalake_sync.core.snapshots import (
+    AnnotationKind,
+    CollectionKey,
+    DesiredSet,
+    KeptSet,
+    MediaType,
+    RecordedMetadata,
+    RecordedSet,
+)
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.annotation_sets import AnnotationSets
@@ -189,6 +198,15 @@ class AddressRecords:
         )
 
 
+class Written(NamedTuple):
+    """The metadata that one place of the manifest wrote to a file."""
+
+    place: Place
+    name: str
+    """The name in the collection, or the entry of the source."""
+    digest: str
+
+
 class Addresses:
     """The addresses of unmanaged files that have records."""
 
@@ -205,6 +223,33 @@ class Addresses:
             "SELECT DISTINCT address, operation FROM addressed_sets WHERE lake = ? ORDER BY address, operation", (lake,)
         )
         return [(Address.from_key(key), operation) for key, operation in rows]
+
+    def metadata_of_several(self, lake: str) -> Iterator[list[Written]]:
+        """Yield, for each file with metadata from an address and from another place, what each place wrote."""
+        found = self._connection.execute(
+            "SELECT 1 FROM addressed_metadata WHERE lake = ? AND lake_id IS NOT NULL LIMIT 1", (lake,)
+        ).fetchone()
+        if found is None:
+            return
+        rows = self._connection.execute(
+            "WITH addressed AS (SELECT * FROM addressed_metadata WHERE lake = :lake AND lake_id IS NOT NULL)"
+            " SELECT lake_id, address, NULL, entry, digest FROM addressed"
+            " UNION ALL SELECT f.lake_id, c.name, c.type, f.name, f.metadata_digest FROM files f"
+            " JOIN collections c ON c.id = f.collection"
+            " WHERE c.lake = :lake AND f.lake_id IN (SELECT lake_id FROM addressed) ORDER BY 1, 3, 2",
+            {"lake": lake},
+        )
+        for _, group in itertools.groupby(rows, key=lambda row: row[0]):
+            written = [
+                Written(
+                    Address.from_key(place) if kind is None else CollectionKey(MediaType(kind), place),
+                    name_from_db(name),
+                    digest,
+                )
+                for _, place, kind, name, digest in group
+            ]
+            if len(written) > 1:
+                yield written
 
     def with_metadata(self, lake: str) -> list[Address]:
         """Return every address that metadata was sent to."""
