@@ -34,6 +34,7 @@ from benchmarks.uploads import (
     upload_mixed,
     upload_tls,
 )
+from benchmarks.workers import workers
 
 JOBS: Mapping[str, Callable[[Bench], None]] = {
     "shared-state": shared_state,
@@ -48,6 +49,7 @@ JOBS: Mapping[str, Callable[[Bench], None]] = {
     "limits": limits,
     "refusals": refusals,
     "s3-sync": s3_sync,
+    "workers": workers,
     "annotations": one_image_changed,
     "base-sets": base_sets,
     "hashing": hashing,

@@ -166,7 +166,7 @@ class SessionFiles:
     def __init__(self, executor: UploadExecutor, state: StateStore, base_dir: Path, progress: ProgressMeter) -> None:
         self._executor = executor
         self._state = state
-        self._base_dir = base_dir
+        self._prefix = os.path.join(base_dir, "")
         self._progress = progress
 
     async def send(
@@ -247,11 +247,12 @@ class SessionFiles:
         resume = None
         if file.file_id and file.file_key and file.part_size:
             resume = ResumePoint(file.file_id, file.file_key, file.part_size, file.finished_parts)
-        path = os.path.join(self._base_dir, file.path)
+        # `os.path.join` would take a third of the time of this function.
+        path = file.path if file.path.startswith("/") else self._prefix + file.path
         return FileToSend(file.name, path, file.fingerprint, content_type(file.name), resume)
 
     def _manifest_path(self, file: FileToSend) -> str:
-        return file.path.removeprefix(os.path.join(self._base_dir, ""))
+        return file.path.removeprefix(self._prefix)
 
 
 def content_type(name: str) -> str:
