@@ -123,6 +123,13 @@ def test_commands_are_not_allowed(repository: Path, key: str) -> None:
         check_safe(loaded(repository, remote), ORIGIN)
 
 
+@pytest.mark.parametrize("workers", ["package.module:factory", "tls://scheduler.example:8786"])
+def test_workers_that_name_code_or_a_machine_are_not_allowed(repository: Path, workers: str) -> None:
+    with pytest.raises(ManifestErrors, match="'workers' names code to run or another machine, which is not allowed"):
+        check_safe(loaded(repository, run={"workers": workers}), ORIGIN)
+    check_safe(loaded(repository, run={"workers": 4}), ORIGIN)
+
+
 @pytest.mark.parametrize(
     ("url", "origin", "taken"),
     [
