@@ -101,6 +101,8 @@ class Pages:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - its message may have secrets, so only its kind is shown
+            if self._workspace.changes.closed:
+                return self._error(request, 503, ("the server ends",), "Start 'metalake-sync ui' again.")
             message = f"internal error: {type(error).__name__}"
             return self._error(request, 500, (message,), "Please report it, with the address of this page.")
 

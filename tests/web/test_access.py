@@ -208,6 +208,16 @@ def test_an_internal_error_names_its_kind_only(site: Site, monkeypatch: pytest.M
     assert "Traceback" not in answer.text
 
 
+def test_a_page_that_is_loaded_while_the_server_ends_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.server.workspace.changes, "closed", True)
+
+    def fail(_self: Pages, _limit: int) -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr("metalake_sync.web.pages.Pages._past_runs", fail)
+    assert refused(site.get("/history"), 503, "the server ends")
+
+
 def test_junk_does_not_end_the_server(site: Site) -> None:
     where, _, port = site.authority.partition(":")
     for junk in (b"\x16\x03\x01\x02", b"GET / HTTP/9\r\n\r\n", b"GET " + b"a" * 100_000, b"\r\n" * 10):
