@@ -48,7 +48,8 @@ if (watched) {
     }
     update(activity);
   });
-  addEventListener("pagehide", () => events.close());
+  // A reload must not replace a page that the user has asked for already.
+  for (const leaving of ["submit", "beforeunload", "pagehide"]) addEventListener(leaving, () => events.close());
 }
 
 // Cards get their images when they come near the screen.
