@@ -58,6 +58,10 @@ def opened(browser: Browser) -> Iterator[Opened]:
             is_expected = message.location["url"].endswith(("/nothing", "/apply"))
             # A page that is still open when the test stops the server loses its connection.
             is_expected |= site.server.workspace.changes.closed
+            # Images that were still loading when the user applied or replaced their plan are gone.
+            shown = site.server.workspace.shown
+            of_plan = message.location["url"].partition("/plan/")[2].partition("/")[0]
+            is_expected |= bool(of_plan) and (shown is None or shown.id != of_plan)
             if message.type in ("error", "warning") and not is_expected:
                 bad.append(message.text)
 
