@@ -159,7 +159,6 @@ def test_a_plan_is_filtered_looked_at_approved_and_found_in_the_history(drawn: W
         assert "(45,12 30×40) → (50,16 30×40)" in text
         page.get_by_role("button", name="Plan the way back").click()
         page.get_by_role("heading", name="Plan of the way back").wait_for()
-        page.wait_for_function("!document.querySelector('[aria-busy]')")
         page.locator(".shot svg").first.wait_for()
         assert drawn.lake.requests.writes
 
