@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from metalake_sync.api.arguments import type_of
 from metalake_sync.api.results import CollectionInfo, FailedItem
-from metalake_sync.core.actions import ReplaceFile
+from metalake_sync.core.actions import Action
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.notes import UNUSABLE, Note
@@ -225,11 +225,6 @@ class Connected:
         return CollectionInfo(place.collection_id, name, place.type)
 
 
-def never(_: Plan) -> bool:
-    """Approve nothing."""
-    return False
-
-
-def only_replaces(plan: Plan) -> bool:
-    """Approve a plan whose only destructive actions are replacements."""
-    return all(isinstance(action, ReplaceFile) for action in plan.actions() if action.needs_approval)
+def only(*kinds: type[Action]) -> Callable[[Plan], bool]:
+    """Return a function that approves a plan whose actions that need approval are of these kinds."""
+    return lambda plan: all(isinstance(action, kinds) for action in plan.actions() if action.needs_approval)

@@ -31,8 +31,7 @@ from metalake_sync.api.connected import (
     EngineRun,
     ProgressCallback,
     local_path,
-    never,
-    only_replaces,
+    only,
 )
 from metalake_sync.api.items import Items
 from metalake_sync.api.objects import (
@@ -44,7 +43,7 @@ from metalake_sync.api.objects import (
     without_file,
 )
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
-from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
+from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, ReplaceFile, UpdateHead
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.plan import Plan
@@ -152,7 +151,9 @@ class Files(Items, Connected):
             project = stack.enter_context(
                 self._engine({"collections": [block]}, run, source=f"upload to '{collection_name}'", state=remembered)
             )
-            applied = project.apply(only_replaces if existing == "replace" else never, command="upload")
+            # The caller asks for the collection's metadata, and with "replace" for replacements.
+            approve = only(UpdateHead, ReplaceFile) if existing == "replace" else only(UpdateHead)
+            applied = project.apply(approve, command="upload")
             with StateStore(project.state_backend) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
         failed = list(run.failed)

@@ -119,16 +119,23 @@ def test_metadata_stays_while_a_run_or_a_record_refers_to_it(state: StateStore, 
 def test_what_we_had_sent_before_another_clients_edit_stays_with_its_run(
     state: StateStore, handle: CollectionHandle
 ) -> None:
-    values = metadata_set({"City": "Rome"})
+    values, in_the_lake = metadata_set({"City": "Rome"}), metadata_set({"City": "Oslo"})
     with state.write():
-        state.metadata_sets.remember([values])
+        state.metadata_sets.remember([values, in_the_lake])
         ours, theirs, after = state.bases.put([boxes(1), boxes(2), boxes(3)])
         state.bases.keep_for_history([ours, theirs, after])
         for year in YEARS[:2]:
             state.runs.begin(f"{year}0101T000000-ab", "apply", f"{year}-01-01T00:00:00.000+00:00")
             actions = [
                 ActionRow("annotate", "cells", "a.jpg", "annotations_changed"),
-                ActionRow("update_metadata", "cells", "a.jpg", "metadata_changed", confirmed=values.digest),
+                ActionRow(
+                    "update_metadata",
+                    "cells",
+                    "a.jpg",
+                    "metadata_changed",
+                    before=in_the_lake.digest,
+                    confirmed=values.digest,
+                ),
             ]
             sent = SentSet("human", theirs, after, "human", ours)
             state.runs.record_actions(f"{year}0101T000000-ab", actions, {0: sent})
