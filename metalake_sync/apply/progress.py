@@ -54,9 +54,7 @@ class ProgressMeter:
 
     async def keep_reporting(self, is_cancelled: Callable[[], bool] | None, cancel: Callable[[], object]) -> None:
         """Emit progress events until this task is cancelled. Calls `cancel` once `is_cancelled` returns True."""
-        while True:
+        while is_cancelled is None or not is_cancelled():
             await asyncio.sleep(REPORT_EVERY_S)
-            if is_cancelled is not None and is_cancelled():
-                cancel()
-                return
             self.report()
+        cancel()
