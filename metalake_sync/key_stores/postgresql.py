@@ -154,8 +154,8 @@ class PostgresKeyStore:
         return self._call(create_and_work, alone=alone)
 
     def _create_table(self, connection: psycopg.Connection) -> None:
-        # UniqueViolation: another process creates it at the same time.
-        with contextlib.suppress(errors.UniqueViolation, errors.DuplicateTable):
+        # Another process may create the table, and the type of its rows, at the same time.
+        with contextlib.suppress(errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject):
             try:
                 _execute(connection, CREATE_TABLE)
             except (errors.InsufficientPrivilege, errors.InvalidSchemaName):
