@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.chromium import NEEDS_CHROMIUM, launched
 from tests.end_to_end.world import BIRDS, PRUNED, World, boxes
-from tests.report.test_browser import ARGUMENTS, expected, is_close, rectangle
+from tests.report.test_browser import expected, is_close, rectangle
 from tests.report.test_commands import ANNOTATED, image
 from tests.web.site import Site, served
 from tests.web.test_hostile import hostile_world
@@ -22,9 +22,7 @@ from tests.web.test_plans import Gate
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 
 SIZE = (320, 200)
 BEFORE, AFTER = (45, 12, 30, 40), (50, 16, 30, 40)
@@ -34,10 +32,8 @@ Opened = Callable[..., "Page"]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield launched
-        launched.close()
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture
