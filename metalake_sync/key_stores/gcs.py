@@ -5,6 +5,7 @@ Credentials come from GOOGLE_APPLICATION_CREDENTIALS or another default source o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,6 +45,8 @@ def endpoint_from(environment: Mapping[str, str]) -> str | None:
 
 def connect_gcs(endpoint: str | None, credentials: Any, project: str | None) -> Any:
     """Return a client. No call is made. Over plain HTTP, which emulators use, it sends no token."""
+    # Otherwise the library reads the bucket's metadata in a thread, for traces, and needs another permission for it.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     plain = endpoint is not None and endpoint.startswith("http:")
     return storage.Client(
         project=project or "metalake",

@@ -25,6 +25,10 @@ from tests.faults.test_kill_anywhere import finish_and_compare
 pytest.importorskip("loky")
 
 
+def default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def workers_of(pid: int) -> list[int]:
     """The process ids of the workers of a run."""
     children: list[int] = []
