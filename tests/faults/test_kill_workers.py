@@ -184,6 +184,8 @@ def test_an_ended_run_leaves_no_process_and_can_be_continued(world: World, endin
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Shells start background jobs, such as a test run, with SIGINT ignored.
+        preexec_fn=default_interrupt,
     ) as process:
         workers: set[int] = set()
         while world.lake.requests.of("finalize_file") < 8 or len(workers) < 2:
