@@ -306,13 +306,7 @@ class Project:
                     where=path,
                     remedy="Load the plan's manifest.",
                 )
-            options = replace(
-                options,
-                refresh=saved.refresh,
-                checksum=saved.checksum,
-                targets=tuple(saved.targets),
-                excludes=tuple(saved.excludes),
-            )
+            options = saved.with_options(options)
             approved, destructive, revert = saved.approved(), saved.destructive, saved.revert
         engine = replace(engine, options=replace(options, targets_may_miss=True))
         return (engine if revert is None else reverting(engine, revert)), approved, destructive, revert

@@ -137,6 +137,12 @@ def headline(group: Sequence[Finding]) -> str:
     return f"{counted(len(group), _SINGULAR[first.check], _PLURAL[first.check])}{what}; {first.remedy}"
 
 
+def without_found(notes: Iterable[Note], findings: Iterable[Finding]) -> list[Note]:
+    """Return notes without those on emptied files that a finding names too."""
+    found = {f"{finding.collection}/{finding.subject}" for finding in findings}
+    return [note for note in notes if note.code is not NoteCode.EMPTIED or note.where not in found]
+
+
 def notes_on(findings: Iterable[Finding]) -> Iterator[Note]:
     """Yield one note for each group of findings."""
     for group in grouped(findings):

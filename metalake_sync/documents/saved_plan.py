@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.guards import Approved
 from metalake_sync.documents.base import Document
 from metalake_sync.documents.plan import PlanDocument
+from metalake_sync.planning.run_options import RunOptions
 
 
 class BasisDocument(Document):
@@ -46,6 +48,17 @@ class SavedPlan(Document):
     """Whether the plan needs approval. If False, applying the file approves no destructive action."""
     plan: PlanDocument
     basis: list[BasisDocument]
+
+    def with_options(self, options: RunOptions) -> RunOptions:
+        """Return options with those of the command that saved the plan."""
+        return replace(
+            options,
+            refresh=self.refresh,
+            checksum=self.checksum,
+            targets=tuple(self.targets),
+            excludes=tuple(self.excludes),
+            targets_may_miss=True,
+        )
 
     def approved(self) -> Approved:
         """Return what carrying out the plan may do."""

@@ -8,11 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,6 +21,7 @@ from metalake_sync.embedded_lake.request_log import RequestLog
 from metalake_sync.embedded_lake.store import LakeStore
 from metalake_sync.embedded_lake.web.app import make_app
 from metalake_sync.errors import StateError, UsageError
+from metalake_sync.server_thread import ServerThread, cannot_listen, serve_until_signal
 
 SHUTDOWN_S = 2.0
 """Seconds for requests in progress to finish when the server stops."""
@@ -142,65 +140,27 @@ class _SilentConnections:
 def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> Faults:
     """Serve until SIGINT or SIGTERM. Returns the injected faults."""
     faults = Faults(settings.faults)
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        async with running(settings, RequestLog(settings.request_log), faults) as url:
-            announce(f"listening on {url}")
-            await stop.wait()
-
-    asyncio.run(serve())
+    serve_until_signal(
+        lambda: running(settings, RequestLog(settings.request_log), faults), lambda url: announce(f"listening on {url}")
+    )
     return faults
 
 
-class EmbeddedLake:
+class EmbeddedLake(ServerThread):
     """A lake in a separate thread, as a context manager. `url`: its address. `requests`: counts of requests."""
 
     def __init__(self, settings: LakeSettings) -> None:
+        super().__init__("embedded-lake")
         self._settings = settings
         self.requests = RequestLog(settings.request_log)
         self.faults = Faults(settings.faults)
         self.url = ""
-        self._failure: BaseException | None = None
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="embedded-lake", daemon=True)
 
-    def __enter__(self) -> EmbeddedLake:
-        """Raises what `running` raises."""
-        self._thread.start()
-        self._ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
-        return self
+    def serving(self) -> contextlib.AbstractAsyncContextManager[str]:
+        return running(self._settings, self.requests, self.faults)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        if self._failure is not None and error is None:
-            raise self._failure
-
-    def _run(self) -> None:
-        async def serve() -> None:
-            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            async with running(self._settings, self.requests, self.faults) as self.url:
-                self._ready.set()
-                await self._stop.wait()
-
-        try:
-            asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001  # it is raised in the thread that uses the lake
-            self._failure = error
-        finally:
-            self._ready.set()
+    def listening(self, address: str) -> None:
+        self.url = address
 
 
 async def _listen(runner: web.AppRunner, settings: LakeSettings) -> int:
@@ -209,11 +169,7 @@ async def _listen(runner: web.AppRunner, settings: LakeSettings) -> int:
     try:
         await site.start()
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UsageError(
-            f"cannot listen on {settings.host}:{settings.port} ({reason})",
-            remedy="Use another --host or --port. Port 0 selects a free port.",
-        ) from None
+        raise cannot_listen(settings.host, settings.port, error, "--host or --port") from None
     port: int = runner.addresses[0][1]
     return port
 

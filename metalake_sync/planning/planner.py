@@ -12,7 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import AttachModelRun
-from metalake_sync.core.checks import Finding, notes_on
+from metalake_sync.core.checks import Finding, notes_on, without_found
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note, NoteCode, fields_left_together
@@ -119,15 +119,12 @@ class Planner:
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()
         findings = self._check_sources(plans, addressed_plans, desired, addressed, recorded)
-        found = {f"{finding.collection}/{finding.subject}" for finding in findings}
-        # In place, because `blocks` adds to the same list.
-        self._notes[:] = [note for note in self._notes if note.code is not NoteCode.EMPTIED or note.where not in found]
         self._notes += notes_on(findings)
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(rule.trashed for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules, downloads=downloads)
-        notes += [*fields_left_together(self._notes), *guarded]
+        notes += [*fields_left_together(without_found(self._notes, findings)), *guarded]
         version = self.state.version
         plan = Plan(
             self.manifest.source,

@@ -46,15 +46,15 @@ class Report:
     """Sentences about what was left out, and why."""
 
 
-def need_libraries() -> None:
-    """Raise SyncError with a remedy if Jinja2 or Pillow is not installed."""
+def need_libraries(clause: str = "an HTML plan needs", extra: str = "html") -> None:
+    """Raise SyncError with a remedy if Jinja2 or Pillow is not installed. `clause`: what needs it. `extra` has both."""
     try:
         import jinja2  # noqa: F401
         import PIL.Image  # noqa: F401
     except ImportError as error:
         library = "Jinja2" if "jinja2" in str(error) else "Pillow"
         raise SyncError(
-            f"an HTML plan needs {library}, which is not installed", remedy="Run: pip install 'metalake-sync[html]'."
+            f"{clause} {library}, which is not installed", remedy=f"Run: pip install 'metalake-sync[{extra}]'."
         ) from None
 
 

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 
 from metalake_sync import __version__
 from metalake_sync.annotations.drawing import label_colors
-from metalake_sync.errors import SyncError
 from metalake_sync.report.cards import COLORS
 from metalake_sync.report.text import SENTENCE_LENGTH, visible
 
@@ -30,18 +29,6 @@ class StaticFile(NamedTuple):
 
     text: str
     content_type: str
-
-
-def need_libraries() -> None:
-    """Raise SyncError with a remedy if Jinja2 or Pillow is not installed."""
-    try:
-        import jinja2  # noqa: F401
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        library = "Jinja2" if "jinja2" in str(error) else "Pillow"
-        raise SyncError(
-            f"the pages need {library}, which is not installed", remedy="Run: pip install 'metalake-sync[ui]'."
-        ) from None
 
 
 @cache

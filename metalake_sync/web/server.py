@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
 
 from aiohttp import web
 
-from metalake_sync.errors import UsageError
+from metalake_sync.server_thread import ServerThread, cannot_listen, serve_until_signal
 from metalake_sync.web.access import Access, add_headers, check_loopback
 from metalake_sync.web.pages import Pages
 from metalake_sync.web.workspace import Workspace
@@ -70,67 +67,26 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UsageError(
-            f"cannot listen on {host}:{port} ({reason})",
-            remedy="Use another --port. Port 0 selects a free port.",
-        ) from None
+        raise cannot_listen(host, port, error, "--port") from None
 
 
 def serve_until_stopped(workspace: Workspace, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM. `announce`: receives the first address."""
 
-    async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        async with running(workspace, host, port) as address:
-            announce(address)
-            await stop.wait()
-
-    asyncio.run(serve())
+    serve_until_signal(lambda: running(workspace, host, port), announce)
 
 
-class UiServer:
+class UiServer(ServerThread):
     """The server in a thread, as a context manager. `address`: the first address, with its token."""
 
     def __init__(self, workspace: Workspace, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__("ui")
         self.workspace = workspace
         self.address = ""
         self._where = host, port
-        self._failure: BaseException | None = None
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="ui", daemon=True)
 
-    def __enter__(self) -> UiServer:
-        """Raises what `running` raises."""
-        self._thread.start()
-        self._ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
-        return self
+    def serving(self) -> contextlib.AbstractAsyncContextManager[str]:
+        return running(self.workspace, *self._where)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        async def serve() -> None:
-            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            async with running(self.workspace, *self._where) as self.address:
-                self._ready.set()
-                await self._stop.wait()
-
-        try:
-            asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that uses the server
-            self._failure = error
-        finally:
-            self._ready.set()
+    def listening(self, address: str) -> None:
+        self.address = address

@@ -207,14 +207,7 @@ def apply_command(
                 if given:
                     raise UsageError("a saved plan has its own targets", remedy=f"Remove {flag}, or make a new plan.")
             flags = replace(flags, manifest=manifest_of(saved, flags.manifest))
-            options = replace(
-                options,
-                refresh=saved.refresh,
-                checksum=saved.checksum,
-                targets=tuple(saved.targets),
-                excludes=tuple(saved.excludes),
-                targets_may_miss=True,
-            )
+            options = saved.with_options(options)
         project = flags.project(listener, options, content)
         if saved is not None and saved.revert is not None:
             from metalake_sync.operations.revert import reverting

@@ -49,7 +49,7 @@ def ui_command(
     until Ctrl-C or SIGTERM. A run that is active then is cancelled; what it finished is recorded.
     """
     from metalake_sync.manifest.reading import is_stream
-    from metalake_sync.web.rendering import need_libraries
+    from metalake_sync.report.pages import need_libraries
     from metalake_sync.web.server import serve_until_stopped
     from metalake_sync.web.workspace import Workspace
 
@@ -57,7 +57,7 @@ def ui_command(
         if is_stream(source):
             what = "standard input" if source == "-" else f"'{source}' is a pipe, which"
             raise UsageError(f"{what} cannot be read again for each plan", remedy="Write its content to a file.")
-    need_libraries()
+    need_libraries("the pages need", "ui")
     options = replace(run.options(), max_delete=max_delete_of(max_delete))
 
     def open_project(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Project:
