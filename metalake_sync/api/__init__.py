@@ -1,6 +1,6 @@
 """The Python API: `Project` for a manifest, and `MetaLake` for single calls to a lake.
 
-Owns: names, types and results. Must not: transfer files itself; `project` and `apply` do that.
+Owns: names, types and results. Must not: transfer files itself; `engine` and `apply` do that.
 """
 
 from __future__ import annotations

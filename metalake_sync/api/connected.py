@@ -21,12 +21,12 @@ from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade,
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.notes import UNUSABLE, Note
 from metalake_sync.core.plan import Plan
+from metalake_sync.engine import Engine
 from metalake_sync.errors import LakeRejected, UsageError
 from metalake_sync.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.remote.address import Trust
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_calls import NOT_FOUND_STATUSES
@@ -194,8 +194,8 @@ class Connected:
     @contextlib.contextmanager
     def _engine(
         self, document: Mapping[str, Any], run: EngineRun, *, source: str, state: Path | None = None
-    ) -> Iterator[Project]:
-        """Return a project with a manifest made for one call. `state`: None for a temporary state."""
+    ) -> Iterator[Engine]:
+        """Return an engine with a manifest made for one call. `state`: None for a temporary state."""
         address = self._client.address
         remote = {
             "url": self._url,
@@ -209,7 +209,7 @@ class Connected:
                 {"version": 1, "remote": remote, **document}, name="call", base_dir=Path.cwd(), source=source
             )
             file = str(state if state is not None else scratch / "call.db")
-            yield Project(manifest, self._options, run, file, reached=self._reached)
+            yield Engine(manifest, self._options, run, file, reached=self._reached)
 
     # Collections.
 

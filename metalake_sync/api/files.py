@@ -1,7 +1,7 @@
 """Uploads and downloads files, with a `Project` for each call.
 
 Owns: the manifest of one block that the arguments of a call become, and the result of a call. Must not: plan or
-send anything; the project does.
+send anything; the engine does.
 """
 
 from __future__ import annotations
@@ -148,13 +148,13 @@ class Files(Items, Connected):
             block["annotations"] = [source.block(file) for source, file in zip(sources, files, strict=True)]
             if file_metadata is not None:
                 block["file_metadata"] = [stack.enter_context(metadata_file(file_metadata))]
-            project = stack.enter_context(
+            engine = stack.enter_context(
                 self._engine({"collections": [block]}, run, source=f"upload to '{collection_name}'", state=remembered)
             )
             # The caller asks for the collection's metadata, and with "replace" for replacements.
             approve = only(UpdateHead, ReplaceFile) if existing == "replace" else only(UpdateHead)
-            applied = project.apply(approve, command="upload")
-            with StateStore(project.state_backend) as records:
+            applied = engine.apply(approve, command="upload")
+            with StateStore(engine.state_backend) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
         failed = list(run.failed)
         for source, file in zip(sources, files, strict=True):
@@ -271,8 +271,8 @@ class Files(Items, Connected):
     ) -> DownloadResult:
         folder = Path(local_path(to))
         run = EngineRun(progress)
-        with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as project:
-            project.pull(command="download")
+        with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as engine:
+            engine.pull(command="download")
         fetched: dict[str, Path] = {}
         annotations: list[Path] = []
         for event in run.events:

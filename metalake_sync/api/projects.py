@@ -43,13 +43,12 @@ from metalake_sync.documents.base import to_json
 from metalake_sync.documents.events import EventDocument, event_document
 from metalake_sync.documents.plan import PlanDocument, plan_document
 from metalake_sync.documents.saved_files import load_plan, manifest_of, save_plan
+from metalake_sync.engine import Applied, Engine
 from metalake_sync.errors import Interrupted, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Manifest, compose_manifest, load_manifest
 from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.run_options import Refresh, RunOptions
-from metalake_sync.project import Applied
-from metalake_sync.project import Project as Engine
 from metalake_sync.sources.scratch import explained
 
 if TYPE_CHECKING:
@@ -289,7 +288,7 @@ class Project:
     def _given(
         self, plan: ProjectPlan | str | os.PathLike[str], engine: Engine
     ) -> tuple[Engine, Approved, bool, str | None]:
-        """Return the project that makes the same plan again, and what was approved."""
+        """Return the engine that makes the same plan again, and what was approved."""
         from metalake_sync.operations.revert import reverting
 
         options = engine.options
@@ -399,7 +398,7 @@ class Project:
     def _observed(
         self, options: RunOptions, on_event: OnEvent | None = None, cancelled: Callable[[], bool] | None = None
     ) -> Engine:
-        """Return the project with the listener and the options of one call."""
+        """Return the engine with the listener and the options of one call."""
         emit = _Listener(on_event or self._on_event, cancelled)
         return replace(self._engine, options=replace(options, is_cancelled=cancelled), emit=emit)
 

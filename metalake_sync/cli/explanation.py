@@ -14,13 +14,13 @@ import click
 from metalake_sync.cli.plan_lines import plan_lines, value_words
 from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.core.snapshots import RecordedFile
+from metalake_sync.engine import Engine
 from metalake_sync.operations.explain import Explanation, explain
-from metalake_sync.project import Project
 
 
-def print_explanation(project: Project, file: str, *, as_json: bool) -> None:
+def print_explanation(engine: Engine, file: str, *, as_json: bool) -> None:
     """Print the explanation of a file on standard output. Raises UsageError for an unknown file."""
-    explanations = explain(project, file)
+    explanations = explain(engine, file)
     if as_json:
         echo_json(json.dumps([_document(one) for one in explanations], indent=2))
         return

@@ -27,7 +27,7 @@ from metalake_sync.report.planned_images import OpenPlan, PlannedImages, SavedPl
 
 if TYPE_CHECKING:
     from metalake_sync.documents.saved_plan import SavedPlan
-    from metalake_sync.project import Observed, Project
+    from metalake_sync.engine import Engine, Observed
 
 _WITH_IMAGE = frozenset({"upload", "replace", "annotate", "remove_annotations"})
 _OF_SETS = frozenset({"annotate", "remove_annotations"})
@@ -35,15 +35,15 @@ _OF_SETS = frozenset({"annotate", "remove_annotations"})
 NO_SHAPES_OF_NEW_FILES = "A saved plan does not contain the shapes of new files, so they are shown without shapes."
 
 
-def open_plan_report(project: Project, observed: Observed, *, max_images: int, max_bytes: int) -> Report:
+def open_plan_report(engine: Engine, observed: Observed, *, max_images: int, max_bytes: int) -> Report:
     """Return the report of a plan whose state and sources are open. Replaced images are read from the lake."""
     need_libraries()
     document = plan_document(observed.planned.plan)
     if observed.client is None:
-        images = OpenPlan(project, observed, None)
+        images = OpenPlan(engine, observed, None)
         return render_report(report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
     with LakeImages(observed.client.address) as lake:
-        images = OpenPlan(project, observed, lake)
+        images = OpenPlan(engine, observed, lake)
         return render_report(report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
 
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from metalake_sync.cli.listeners import Listener, TextListener
     from metalake_sync.core.events import EventSink
     from metalake_sync.core.guards import MaxDelete
+    from metalake_sync.engine import Engine
     from metalake_sync.manifest import LoadedManifest
     from metalake_sync.planning.run_options import Refresh, RunOptions
-    from metalake_sync.project import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +102,19 @@ class ManifestFlags:
             confine(check_safe(loaded, os.environ.get(ORIGIN_VARIABLE), state_given=state_given))
         return loaded
 
-    def project(
+    def engine(
         self,
         emit: EventSink | None = None,
         options: RunOptions | None = None,
         content: bytes | None = None,
         *,
         safe: bool = False,
-    ) -> Project:
-        """Read the manifest and open the project. `emit`: called with each event. `content`, `safe`: see `load`."""
+    ) -> Engine:
+        """Read the manifest and open the engine. `emit`: called with each event. `content`, `safe`: see `load`."""
+        from metalake_sync.engine import Engine
         from metalake_sync.planning.run_options import RunOptions
-        from metalake_sync.project import Project
 
-        project = Project(
+        engine = Engine(
             self.load(content, safe=safe),
             options or RunOptions(),
             emit or (lambda _event: None),
@@ -122,7 +122,7 @@ class ManifestFlags:
             command_line=("metalake-sync", *sys.argv[1:]),
         )
         start_is_over()
-        return project
+        return engine
 
 
 @dataclass(frozen=True, slots=True)

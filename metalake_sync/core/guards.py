@@ -3,7 +3,7 @@
 Owns: the limit on how many files one run may trash, replace or remove, which facts of an approved plan must still
 hold, and what is left out of a plan that was made since. A replacement counts, because it moves the old bytes to the
 trash. A renamed file does not count: its bytes are in the lake under the new name before the old file is trashed. Which
-actions need approval is declared by each action. Must not: ask for approval (`cli`) or stop a run (`project`).
+actions need approval is declared by each action. Must not: ask for approval (`cli`) or stop a run (`engine`).
 """
 
 from __future__ import annotations

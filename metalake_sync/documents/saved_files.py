@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
     from metalake_sync.documents.plan import PlanDocument
     from metalake_sync.documents.saved_plan import SavedPlan
-    from metalake_sync.project import Project
+    from metalake_sync.engine import Engine
 
 _OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdout|stderr)")
 
@@ -78,7 +78,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def save_plan(
-    plan: Plan, project: Project, path: Path, *, document: PlanDocument | None = None, revert: str | None = None
+    plan: Plan, engine: Engine, path: Path, *, document: PlanDocument | None = None, revert: str | None = None
 ) -> None:
     """Write a plan. `document`: that of the plan, if it was made before. `revert`: the run that the plan reverts.
 
@@ -89,25 +89,25 @@ def save_plan(
     from metalake_sync.documents.saved_plan import BasisDocument, SavedPlan
     from metalake_sync.manifest.loading import manifest_digest
 
-    if project.manifest.stream:
-        source = project.manifest.source
+    if engine.manifest.stream:
+        source = engine.manifest.source
         what = "standard input" if source == "-" else "a pipe" if os.path.exists(source) else "a composed manifest"
         raise UsageError(f"cannot save a plan of {what}", remedy="Save the manifest to a file first.")
-    options = project.options
-    manifest = Path(project.manifest.source).absolute()
+    options = engine.options
+    manifest = Path(engine.manifest.source).absolute()
     basis = [(action, dict(action.facts())) for action in plan.actions()]
     unread = [
         (facts, file)
         for action, facts in basis
         if CONTENT in facts and facts[CONTENT] is None and (file := action.local_file) is not None
     ]
-    contents = project.hash_sent(file for _, file in unread)
+    contents = engine.hash_sent(file for _, file in unread)
     for facts, file in unread:
         facts[CONTENT] = contents.get(file.path)
     saved = SavedPlan(
         manifest=_path_from(Path.cwd(), manifest) or str(manifest),
         manifest_from_plan=_path_from(path.absolute().parent, manifest),
-        manifest_digest=manifest_digest(project.manifest),
+        manifest_digest=manifest_digest(engine.manifest),
         state_lineage=plan.state_lineage,
         state_serial=plan.state_serial,
         refresh=options.refresh,

@@ -22,6 +22,7 @@ from metalake_sync.core.notes import some_of
 from metalake_sync.core.set_changes import SetChanges
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.engine import Engine
 from metalake_sync.errors import ManifestErrors, UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -39,7 +40,6 @@ from metalake_sync.planning.annotation_specs import annotation_spec
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.unmanaged_sources import operations_elsewhere
-from metalake_sync.project import Project
 from metalake_sync.state.store import StateStore
 
 
@@ -91,12 +91,12 @@ class Accepted:
     notes: tuple[str, ...]
 
 
-def accept(project: Project, spec: AcceptSpec) -> Accepted:
+def accept(engine: Engine, spec: AcceptSpec) -> Accepted:
     """Write the sets of the lake that differ from the sources because another client changed them.
 
     Raises UsageError for an unknown operation or file, and what the sources and the lake raise.
     """
-    manifest = project.manifest
+    manifest = engine.manifest
     blocks = _blocks(manifest)
     known = {block.operation for own in blocks.values() for block in own}
     if unknown := spec.operations - known:
@@ -108,8 +108,8 @@ def accept(project: Project, spec: AcceptSpec) -> Accepted:
     paths = paths_of(blocks)
     lake = lake_identity(manifest)
     with contextlib.ExitStack() as stack:
-        state = stack.enter_context(StateStore(project.state_backend))
-        client = stack.enter_context(project.reach(state))
+        state = stack.enter_context(StateStore(engine.state_backend))
+        client = stack.enter_context(engine.reach(state))
         elsewhere = operations_elsewhere(manifest, state, lake)
         recorded = state.collections.of_lake(lake)
         opened: list[CollectionSets] = []

@@ -17,8 +17,8 @@ import yaml
 from metalake_sync.core.actions import Action, AdoptFile
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.core.snapshots import MediaType
+from metalake_sync.engine import Applied, Engine
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.project import Applied, Project
 from metalake_sync.protocol.items import ListItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
@@ -72,26 +72,26 @@ class Rebuilt:
     """Where the old state is now. None if there was no state."""
 
 
-def adopt_only(project: Project, *, lock_timeout_s: float = 0.0, command: str = "import") -> Applied:
+def adopt_only(engine: Engine, *, lock_timeout_s: float = 0.0, command: str = "import") -> Applied:
     """Adopt the files that the lake already has, and send nothing."""
 
     def is_adoption(action: Action) -> bool:
         return isinstance(action, AdoptFile)
 
-    return project.apply(lambda _plan: False, lock_timeout_s=lock_timeout_s, command=command, only=is_adoption)
+    return engine.apply(lambda _plan: False, lock_timeout_s=lock_timeout_s, command=command, only=is_adoption)
 
 
-def rebuild(project: Project, *, lock_timeout_s: float = 0.0) -> Rebuilt:
+def rebuild(engine: Engine, *, lock_timeout_s: float = 0.0) -> Rebuilt:
     """Move the old state aside, even if it is damaged, and make a new one from the lake.
 
     Annotation sets are read back, so that sets which the lake already has are not sent again.
     """
-    backend = project.state_backend
-    with project.reach():
+    backend = engine.state_backend
+    with engine.reach():
         pass  # Before the old state is moved, the lake must answer and accept the credentials.
     with backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
         old = backend.set_aside()
-    in_full = replace(project, options=replace(project.options, refresh="full"))
+    in_full = replace(engine, options=replace(engine.options, refresh="full"))
     try:
         return Rebuilt(adopt_only(in_full, lock_timeout_s=lock_timeout_s, command="state rebuild"), old)
     except BaseException:

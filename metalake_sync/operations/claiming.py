@@ -21,11 +21,11 @@ from metalake_sync.core.changes import Reason
 from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.core.summary import Summary
 from metalake_sync.core.targets import Target, parse_targets
+from metalake_sync.engine import Engine, new_run_id
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.lake_listing import view_lake
-from metalake_sync.project import Project, new_run_id
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.runs import ActionRow
 from metalake_sync.state.store import StateStore
@@ -63,7 +63,7 @@ class Claim:
 
 
 def claim(
-    project: Project,
+    engine: Engine,
     targets: Sequence[str],
     approve: Callable[[Sequence[Claim]], None],
     *,
@@ -78,21 +78,21 @@ def claim(
     UsageError for a target that matches no collection of the manifest or no recorded file.
     """
     with (
-        project.state_backend.lock(command="import --claim", timeout_s=lock_timeout_s),
-        StateStore(project.state_backend) as state,
+        engine.state_backend.lock(command="import --claim", timeout_s=lock_timeout_s),
+        StateStore(engine.state_backend) as state,
     ):
-        recorded = {key: row[0] for key, row in state.collections.of_lake(lake_identity(project.manifest)).items()}
-        names = [key.name for one in project.manifest.collections if (key := key_of(one)) in recorded]
+        recorded = {key: row[0] for key, row in state.collections.of_lake(lake_identity(engine.manifest)).items()}
+        names = [key.name for one in engine.manifest.collections if (key := key_of(one)) in recorded]
         parsed = parse_targets(targets, names, "the manifest has no collection with records for '--claim {}'")
         claims = []
-        for collection in project.manifest.collections:
+        for collection in engine.manifest.collections:
             key = key_of(collection)
             own = [target for target in parsed if target.collection == key.name]
             if own and key in recorded:
                 found = Claim(key, prune=collection.prune)
-                _find(state, recorded[key], own, found, str(project.manifest.base_dir), all_names=all_names)
+                _find(state, recorded[key], own, found, str(engine.manifest.base_dir), all_names=all_names)
                 claims.append(found)
-        with project.reach(state) as client:
+        with engine.reach(state) as client:
             for one in claims:
                 own = [target for target in parsed if target.collection == one.collection.name]
                 _find_only_in_lake(client, state, recorded[one.collection], own, one)
@@ -101,13 +101,13 @@ def claim(
         approve(claims)
         copy = state.back_up()
         with state.write():
-            _record(project, state, claims, recorded, command)
+            _record(engine, state, claims, recorded, command)
             state.advance_serial()
         return claims, copy
 
 
 def _record(
-    project: Project,
+    engine: Engine,
     state: StateStore,
     claims: Sequence[Claim],
     recorded: Mapping[CollectionKey, CollectionHandle],
@@ -115,8 +115,8 @@ def _record(
 ) -> None:
     """Record the files as uploaded, and the run that did so in the history."""
     run_id, started = new_run_id(), _now()
-    provenance = find_provenance(project.manifest.base_dir, project.command_line)
-    state.runs.begin(run_id, command, started, provenance, lake_identity(project.manifest))
+    provenance = find_provenance(engine.manifest.base_dir, engine.command_line)
+    state.runs.begin(run_id, command, started, provenance, lake_identity(engine.manifest))
     for one in claims:
         key, rows = one.collection, set(one.rows)
         claimed = (row.name for row in state.files.adopted(recorded[key]) if row.row_id in rows)

@@ -19,6 +19,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection, RecordedFile
 from metalake_sync.core.targets import EXCLUDE_OPTION, Chosen, check_matched
+from metalake_sync.engine import Engine
 from metalake_sync.errors import GuardStopped, LakeRejected
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -29,7 +30,6 @@ from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.run_options import chosen_parts, recorded_names
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere
-from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.content_proof import hash_of_object
 from metalake_sync.remote.item_details import remote_details
@@ -58,13 +58,13 @@ class Checked:
     mismatches: list[Mismatch]
 
 
-def check(project: Project, *, download: bool) -> Checked:
+def check(engine: Engine, *, download: bool) -> Checked:
     """Check every recorded file. `download`: also download its bytes and compare their hash."""
     files = bytes_read = 0
     mismatches: list[Mismatch] = []
-    with StateStore(project.state_backend) as state, project.reach(state) as client:
-        recorded = state.collections.of_lake(lake_identity(project.manifest))
-        chosen = _chosen(project, state, recorded)
+    with StateStore(engine.state_backend) as state, engine.reach(state) as client:
+        recorded = state.collections.of_lake(lake_identity(engine.manifest))
+        chosen = _chosen(engine, state, recorded)
         for key, (handle, known) in recorded.items():
             view = view_lake(client, key, known, full=True)
             wanted = [file for file in state.files.all(handle) if chosen.takes(key.name, file.name)]
@@ -78,7 +78,7 @@ def check(project: Project, *, download: bool) -> Checked:
                         continue
                     problem = "is not in the lake" if remote is None else "was replaced by another client"
                     mismatches.append(Mismatch(key.name, file.name, problem))
-                right, wrong = _check_sizes(client, listed, project.options.calls_at_once)
+                right, wrong = _check_sizes(client, listed, engine.options.calls_at_once)
                 mismatches += [Mismatch(key.name, name, problem) for name, problem in wrong]
                 if download:
                     for file, size, bad in _check_bytes(client, right):
@@ -86,15 +86,15 @@ def check(project: Project, *, download: bool) -> Checked:
                         if bad is not None:
                             mismatches.append(Mismatch(key.name, file.name, bad))
                 files += len(page)
-                project.emit(Observing(f"checking {key}", files))
+                engine.emit(Observing(f"checking {key}", files))
     return Checked(files, bytes_read, mismatches)
 
 
 def _chosen(
-    project: Project, state: StateStore, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
+    engine: Engine, state: StateStore, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
 ) -> Chosen:
     """The part of the manifest to compare. Raises UsageError for what names no record."""
-    chosen = chosen_parts(project.manifest, project.options)
+    chosen = chosen_parts(engine.manifest, engine.options)
     check_matched(chosen.targets, recorded_names(state, recorded), "in the state")
     check_matched(chosen.excluded, recorded_names(state, recorded), "in the state", EXCLUDE_OPTION)
     return chosen
@@ -143,33 +143,33 @@ def _check_one(client: LakeClient, file: RecordedFile) -> tuple[int, str | None]
     return size, None if content_hash == file.content_hash else "has different bytes in the lake than recorded"
 
 
-def find_drift(project: Project) -> Plan:
+def find_drift(engine: Engine) -> Plan:
     """Compare the lake with the records, in full. The returned plan would restore what was last applied."""
-    with StateStore(project.state_backend) as state, project.reach(state) as client:
-        recorded = state.collections.of_lake(lake_identity(project.manifest))
-        chosen = _chosen(project, state, recorded)
+    with StateStore(engine.state_backend) as state, engine.reach(state) as client:
+        recorded = state.collections.of_lake(lake_identity(engine.manifest))
+        chosen = _chosen(engine, state, recorded)
         plans: list[CollectionPlan] = []
         notes: list[Note] = []
-        spelling = state.spelling(lake_identity(project.manifest))
-        for desired in open_collections(project.manifest, spelling=spelling):
+        spelling = state.spelling(lake_identity(engine.manifest))
+        for desired in open_collections(engine.manifest, spelling=spelling):
             try:
                 if desired.key in recorded and chosen.takes_part_of(desired.key.name):
-                    plan = _drift_of(project, state, client, desired, *recorded[desired.key], notes)
+                    plan = _drift_of(engine, state, client, desired, *recorded[desired.key], notes)
                     plans.append(plan.keep_chosen(chosen) if chosen else plan)
             finally:
                 desired.close()
-        addressed = () if chosen.targets else _drift_elsewhere(project, state, client, notes)
-        return Plan(project.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
+        addressed = () if chosen.targets else _drift_elsewhere(engine, state, client, notes)
+        return Plan(engine.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
 
 
 def _drift_elsewhere(
-    project: Project, state: StateStore, client: LakeClient, notes: list[Note]
+    engine: Engine, state: StateStore, client: LakeClient, notes: list[Note]
 ) -> tuple[AddressedPlan, ...]:
     """Drift of unmanaged files. Entries whose source changed since the last apply are not compared."""
-    sources = open_unmanaged(project.manifest, state.set_memo)
+    sources = open_unmanaged(engine.manifest, state.set_memo)
     try:
-        lake = lake_identity(project.manifest)
-        plans = UnmanagedPlanner(sources, state, lake, client, project.options.calls_at_once, full=True).plan()
+        lake = lake_identity(engine.manifest)
+        plans = UnmanagedPlanner(sources, state, lake, client, engine.options.calls_at_once, full=True).plan()
     except GuardStopped as emptied:
         notes.append(Note(NoteCode.SOURCE_NOTE, f"not compared: {emptied.message}", str(emptied.where or "")))
         return ()
@@ -182,7 +182,7 @@ def _drift_elsewhere(
 
 
 def _drift_of(
-    project: Project,
+    engine: Engine,
     state: StateStore,
     client: LakeClient,
     desired: DesiredCollection,
@@ -208,16 +208,16 @@ def _drift_of(
     refreshed = FullRefresh(
         client,
         state,
-        project.manifest.base_dir,
+        engine.manifest.base_dir,
         rules,
         desired,
         handle,
         known,
         view.listing,
         marker,
-        project.options.calls_at_once,
-        project.emit,
-        elsewhere=operations_elsewhere(project.manifest, state, lake_identity(project.manifest)),
+        engine.options.calls_at_once,
+        engine.emit,
+        elsewhere=operations_elsewhere(engine.manifest, state, lake_identity(engine.manifest)),
     ).run()
     if known.head_digest is not None:
         head = MetadataSet(state.metadata_sets.values(known.head_digest) or {}, known.head_digest)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from metalake_sync import __version__
+from metalake_sync.engine import Engine
 from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRejected, SyncError, UsageError
 from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
-from metalake_sync.project import Project
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.routes import BASE_PATHS
@@ -58,7 +58,7 @@ class Finding:
     exit_code: ExitCode = ExitCode.DONE
 
 
-def examine(project: Project, *, proc_sys: Path = Path("/proc/sys")) -> Iterator[Finding]:
+def examine(engine: Engine, *, proc_sys: Path = Path("/proc/sys")) -> Iterator[Finding]:
     """Check versions, sources, state, disk, notifications, credentials, lake and clock, in this order.
 
     `proc_sys`: the folder with the limits of the system.
@@ -69,23 +69,23 @@ def examine(project: Project, *, proc_sys: Path = Path("/proc/sys")) -> Iterator
         f"metalake-sync {__version__}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
         f" {platform.system()} {platform.release()}",
     )
-    folders = [folder for collection in project.manifest.collections for folder in collection.folders]
-    roots = {folder.path: project.manifest.base_dir / folder.path for folder in folders}
-    files = [path for collection in project.manifest.collections for path in collection.files]
-    yield from _sources(roots, {path: project.manifest.base_dir / path for path in files})
-    state_folder = project.manifest.base_dir
+    folders = [folder for collection in engine.manifest.collections for folder in collection.folders]
+    roots = {folder.path: engine.manifest.base_dir / folder.path for folder in folders}
+    files = [path for collection in engine.manifest.collections for path in collection.files]
+    yield from _sources(roots, {path: engine.manifest.base_dir / path for path in files})
+    state_folder = engine.manifest.base_dir
     try:
-        backend = project.state_backend
+        backend = engine.state_backend
     except UsageError as error:
         # The address is not one, or the library of its store is not installed.
         yield _from_error("state", error)
     else:
-        yield _shared_state(backend) if isinstance(backend, SharedBackend) else _state(project.state_path)
-        state_folder = project.state_path.parent
-    targets = [project.manifest.base_dir / download.to for download in project.manifest.model.downloads]
+        yield _shared_state(backend) if isinstance(backend, SharedBackend) else _state(engine.state_path)
+        state_folder = engine.state_path.parent
+    targets = [engine.manifest.base_dir / download.to for download in engine.manifest.model.downloads]
     yield from _space([state_folder, *targets])
     yield _notifications([root for root in roots.values() if root.is_dir()], proc_sys)
-    yield from _lake(project)
+    yield from _lake(engine)
 
 
 def _sources(roots: dict[str, Path], files: dict[str, Path]) -> Iterator[Finding]:
@@ -203,17 +203,17 @@ def _count_folders(roots: list[Path]) -> int:
     return number
 
 
-def _lake(project: Project) -> Iterator[Finding]:
-    remote = project.manifest.model.remote
+def _lake(engine: Engine) -> Iterator[Finding]:
+    remote = engine.manifest.model.remote
     try:
-        credentials = resolve_credentials(project.manifest)
+        credentials = resolve_credentials(engine.manifest)
     except SyncError as error:
         yield _from_error("credentials", error)
         return
     source = "from the manifest's 'remote'" if credentials else "created by the embedded lake"
     subject = f"lake {remote.url}"
     try:
-        with project.reach() as client:
+        with engine.reach() as client:
             yield Finding("credentials", "ok", f"{source}, and accepted")
             yield _generation(subject, client, remote.generation)
             yield from _answers(client)

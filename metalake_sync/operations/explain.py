@@ -13,12 +13,12 @@ from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.notes import Note
 from metalake_sync.core.set_changes import SetChangesMaker
 from metalake_sync.core.snapshots import RecordedFile
+from metalake_sync.engine import Engine, Observed
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.file_sources import FileSource, FolderSource, walk_files
-from metalake_sync.project import Observed, Project
 from metalake_sync.sources.metadata_layers import explain_layers
 from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import explain_scan
@@ -46,13 +46,13 @@ class Explanation:
     notes: list[Note]
 
 
-def explain(project: Project, file: str) -> list[Explanation]:
+def explain(engine: Engine, file: str) -> list[Explanation]:
     """Explain a file, given by its path, by its name in a collection or, as in plans, by COLLECTION/NAME.
 
     Raises UsageError for an unknown file.
     """
-    with project.observe() as observed:
-        found = list(_explanations(project, observed, file))
+    with engine.observe() as observed:
+        found = list(_explanations(engine, observed, file))
     if not found:
         raise UsageError(
             f"'{file}' is not a known file",
@@ -61,16 +61,16 @@ def explain(project: Project, file: str) -> list[Explanation]:
     return found
 
 
-def _explanations(project: Project, observed: Observed, file: str) -> Iterator[Explanation]:
+def _explanations(engine: Engine, observed: Observed, file: str) -> Iterator[Explanation]:
     planned, state, client = observed.planned, observed.state, observed.client
     shown_sets = planned.plan.shown_sets
     assert shown_sets is not None, "the planner adds it"
     document = SetChangesMaker(shown_sets, everything=True).document
-    rows = state.collections.of_lake(lake_identity(project.manifest))
+    rows = state.collections.of_lake(lake_identity(engine.manifest))
     for plan in planned.plan.collections:
         desired = planned.desired[plan.key]
         row = rows.get(plan.key)
-        rules, names, metadata = _rules_by_path_or_name(project, desired, file)
+        rules, names, metadata = _rules_by_path_or_name(engine, desired, file)
         for name in sorted(names):
             recorded = state.files.named(row[0], [name]).get(name) if row is not None else None
             if not rules and recorded is None:
@@ -96,33 +96,31 @@ def _explanations(project: Project, observed: Observed, file: str) -> Iterator[E
 
 
 def _rules_by_path_or_name(
-    project: Project, desired: DesiredCollection, file: str
+    engine: Engine, desired: DesiredCollection, file: str
 ) -> tuple[list[str], set[str], dict[str, Any]]:
     """The rules, names and metadata of a file. A text that is not an existing path is a name in the collection."""
-    if not any(map(os.path.lexists, _possible_paths(project, file))):
+    if not any(map(os.path.lexists, _possible_paths(engine, file))):
         name_in_collection = file.removeprefix(f"{desired.key.name}/")
         files = walk_files([*desired.folders, *desired.files])
-        said = [
-            _rules(project, desired, os.path.abspath(path)) for name, _, path in files if name == name_in_collection
-        ]
+        said = [_rules(engine, desired, os.path.abspath(path)) for name, _, path in files if name == name_in_collection]
         if said:
             rules, _, metadata = said[-1]
             return [rule for one in said for rule in one[0]], {name_in_collection}, metadata
-    rules, names, metadata = _rules(project, desired, file)
+    rules, names, metadata = _rules(engine, desired, file)
     return rules, names or {os.path.basename(file)}, metadata
 
 
-def _possible_paths(project: Project, file: str) -> set[str]:
+def _possible_paths(engine: Engine, file: str) -> set[str]:
     """The absolute paths of a file: relative to the current folder, and to the manifest's folder."""
-    return {os.path.abspath(file), os.path.normpath(project.manifest.base_dir.absolute() / file)}
+    return {os.path.abspath(file), os.path.normpath(engine.manifest.base_dir.absolute() / file)}
 
 
-def _rules(project: Project, desired: DesiredCollection, file: str) -> tuple[list[str], set[str], dict[str, Any]]:
+def _rules(engine: Engine, desired: DesiredCollection, file: str) -> tuple[list[str], set[str], dict[str, Any]]:
     """The rules of each source for a path, the names that it would have, and its metadata."""
     said: list[str] = []
     names: set[str] = set()
     metadata: dict[str, Any] = {}
-    paths = _possible_paths(project, file)
+    paths = _possible_paths(engine, file)
     sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
     for source in sources:
         root = os.path.abspath(source.root)

@@ -22,6 +22,7 @@ from metalake_sync.annotations.drawing import (
 from metalake_sync.core.actions import Annotate, RemoveAnnotations
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.engine import Engine
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
@@ -29,7 +30,6 @@ from metalake_sync.operations.preview_folder import PAGE, PreviewFolder
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.file_sources import walk_files
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.project import Project
 
 SetKey = tuple[CollectionKey, str, str]
 """Collection, operation and name of a file."""
@@ -96,13 +96,13 @@ def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
             collection.close()
 
 
-def draw_changes(project: Project, spec: PreviewSpec) -> Preview:
+def draw_changes(engine: Engine, spec: PreviewSpec) -> Preview:
     """Draw only annotation sets that differ from what the state recorded, as `draw_preview` does.
 
-    The project's options must not refresh from the lake. Without any change, the page says so. Raises ManifestErrors.
+    The options must not refresh from the lake. Without any change, the page says so. Raises ManifestErrors.
     """
     need_pillow()
-    with project.plan() as planned:
+    with engine.plan() as planned:
         actions = [action for part in planned.plan.collections for action in part.annotations]
         changed = {
             (action.collection, action.annotations.operation, action.at.name)
@@ -113,7 +113,7 @@ def draw_changes(project: Project, spec: PreviewSpec) -> Preview:
         notes = [str(note) for note in planned.plan.notes]
         if cleared:
             notes.append(f"{cleared} annotation sets are cleared, so nothing of them is drawn")
-        notes += _notes_on_unmanaged(project.manifest)
+        notes += _notes_on_unmanaged(engine.manifest)
         chosen: list[_Chosen] = []
         for collection in planned.desired.values():
             chosen += _choose(collection, spec, changed)
@@ -121,7 +121,7 @@ def draw_changes(project: Project, spec: PreviewSpec) -> Preview:
             notes.append("no annotation set changes, as far as the state knows")
         elif len(chosen) < len(changed) and not (spec.images or spec.operations):
             notes.append(f"{len(chosen)} of {len(changed)} changed annotation sets are drawn; --sample draws more")
-        return _draw(project.manifest, chosen, spec.to, notes)
+        return _draw(engine.manifest, chosen, spec.to, notes)
 
 
 def _notes_on_unmanaged(manifest: LoadedManifest) -> Iterator[str]:

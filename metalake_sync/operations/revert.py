@@ -33,6 +33,7 @@ from metalake_sync.core.snapshots import (
     MediaType,
     RecordedCollection,
 )
+from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.operations.revert_sets import (
@@ -52,7 +53,6 @@ from metalake_sync.planning.planner import PlannedRun
 from metalake_sync.planning.run_options import RunOptions, chosen_targets
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, address_of
-from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_resolutions
 from metalake_sync.remote.listings import annotations_of
@@ -67,10 +67,10 @@ NEW_BYTES = frozenset({"upload", "replace"})
 """Actions after which the lake has other bytes under a name, so that earlier sets and metadata do not belong to it."""
 
 
-def reverting(project: Project, run_id: str) -> Project:
-    """Return the project whose plans revert a run. `run_id`: as the history has it."""
-    options = replace(project.options, refresh="full", only_part=True)
-    return replace(project, options=options, make_planner=partial(RevertPlanner, run_id))
+def reverting(engine: Engine, run_id: str) -> Engine:
+    """Return the engine whose plans revert a run. `run_id`: as the history has it."""
+    options = replace(engine.options, refresh="full", only_part=True)
+    return replace(engine, options=options, make_planner=partial(RevertPlanner, run_id))
 
 
 @dataclass(slots=True)

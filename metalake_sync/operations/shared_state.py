@@ -10,41 +10,41 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
+from metalake_sync.engine import Engine
 from metalake_sync.errors import GuardStopped, StateError, UsageError
 from metalake_sync.operations.state import back_up, require_state
-from metalake_sync.project import Project
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.opening import open_backend
 from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.state.store import StateStore, StateVersion
 
 
-def pull(project: Project, to: Path) -> StateVersion:
+def pull(engine: Engine, to: Path) -> StateVersion:
     """Copy the state into a new file. Returns which state it is."""
-    return version_of(back_up(project, to))
+    return version_of(back_up(engine, to))
 
 
-def push(project: Project, source: Path, *, force: bool, lock_timeout_s: float = 0.0) -> StateVersion:
-    """Make a state file the project's state. Returns which state it is.
+def push(engine: Engine, source: Path, *, force: bool, lock_timeout_s: float = 0.0) -> StateVersion:
+    """Make a state file the state of a manifest. Returns which state it is.
 
     Raises GuardStopped for a file of another state, or one that is older than the present state, unless `force`.
     """
     given = version_of(source)
-    backend = project.state_backend
+    backend = engine.state_backend
     with backend.lock(command="state push", timeout_s=lock_timeout_s):
         _check_newer(backend, given, str(source), force=force)
         backend.replace_with(source)
     return given
 
 
-def migrate(project: Project, to: str, *, force: bool, lock_timeout_s: float = 0.0) -> StateVersion:
-    """Copy the project's state to another place, which it does not name yet. Returns which state it is.
+def migrate(engine: Engine, to: str, *, force: bool, lock_timeout_s: float = 0.0) -> StateVersion:
+    """Copy the state to another place, which it does not name yet. Returns which state it is.
 
     No run of this manifest can write meanwhile. The state stays where it is.
     """
-    require_state(project)
-    source = project.state_backend
-    target = open_backend(to, project.manifest.base_dir, project.manifest.name)
+    require_state(engine)
+    source = engine.state_backend
+    target = open_backend(to, engine.manifest.base_dir, engine.manifest.name)
     if target.location == source.location:
         raise UsageError(f"the state is at {to} already", remedy="Name another place with --to.")
     with (
@@ -62,9 +62,9 @@ def migrate(project: Project, to: str, *, force: bool, lock_timeout_s: float = 0
     return given
 
 
-def lock(project: Project, *, lock_timeout_s: float = 0.0) -> None:
+def lock(engine: Engine, *, lock_timeout_s: float = 0.0) -> None:
     """Keep every run from writing to a shared state, until `state unlock`."""
-    backend = project.state_backend
+    backend = engine.state_backend
     if not isinstance(backend, SharedBackend):
         raise UsageError(
             "only a shared state can be locked by hand: the lock of a file ends with the process that holds it",

@@ -11,6 +11,7 @@ from contextlib import closing
 
 from metalake_sync.core.checks import Finding
 from metalake_sync.core.events import Observing
+from metalake_sync.engine import Engine
 from metalake_sync.errors import ManifestError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -24,7 +25,6 @@ from metalake_sync.planning.run_checks import CheckRun
 from metalake_sync.planning.run_options import chosen_parts
 from metalake_sync.planning.source_checks import PROGRESS_EVERY_FILES, FileToCheck
 from metalake_sync.planning.unmanaged_sources import open_unmanaged
-from metalake_sync.project import Project
 from metalake_sync.sources.base import equal_but_for_ctime
 from metalake_sync.sources.names import lake_name
 from metalake_sync.state.names import CollectionHandle, join_path
@@ -53,21 +53,21 @@ def checks_of(manifest: LoadedManifest) -> Checks:
     return given.model_copy(update={key: value for key, value in others.items() if key not in given.model_fields_set})
 
 
-def check_sources(project: Project) -> CheckedSources:
+def check_sources(engine: Engine) -> CheckedSources:
     """Check every local file and every annotation source. Raises ManifestErrors."""
-    manifest = project.manifest
+    manifest = engine.manifest
     started_at_ns = time.time_ns()
     files: list[FileToCheck] = []
     findings: list[Finding] = []
     unreadable: list[str] = []
-    with StateStore(project.state_backend) as state:
+    with StateStore(engine.state_backend) as state:
         recorded = state.collections.of_lake(lake_identity(manifest))
         handles = {key: handle for key, (handle, _) in recorded.items()}
         checks = CheckRun(
-            manifest, checks_of(manifest), state, handles, project.options.hash_threads, project.emit, started_at_ns
+            manifest, checks_of(manifest), state, handles, engine.options.hash_threads, engine.emit, started_at_ns
         )
-        chosen = chosen_parts(manifest, project.options)
-        for collection in open_collections(manifest, project.options, state):
+        chosen = chosen_parts(manifest, engine.options)
+        for collection in open_collections(manifest, engine.options, state):
             with closing(collection):
                 name = collection.key.name
                 if not chosen.takes_part_of(name):
@@ -78,7 +78,7 @@ def check_sources(project: Project) -> CheckedSources:
                         continue
                     files.append(one)
                     if not len(files) % PROGRESS_EVERY_FILES:
-                        project.emit(Observing("scanning sources", len(files)))
+                        engine.emit(Observing("scanning sources", len(files)))
                 findings += checks.of_sets(
                     [
                         CheckedSets(

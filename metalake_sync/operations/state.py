@@ -9,12 +9,12 @@ from typing import Any
 
 from metalake_sync.core.snapshots import CollectionKey, Origin, RecordedFile
 from metalake_sync.core.targets import Target, check_matched, parse_targets
+from metalake_sync.engine import Engine
 from metalake_sync.errors import UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.interrupted_runs import UNKNOWN, answer_key
 from metalake_sync.planning.run_options import SkippedPart, recorded_names
-from metalake_sync.project import Project
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.state.runs import FailureRow, RunRow
@@ -58,12 +58,12 @@ class Status:
     """The holder of the lock. None: it is free."""
 
 
-def read_status(project: Project) -> Status:
+def read_status(engine: Engine) -> Status:
     """Compare the disk with the records, and read the results of past runs."""
-    lake = lake_identity(project.manifest)
+    lake = lake_identity(engine.manifest)
     broken: list[SkippedPart] = []
-    project = replace(project, options=replace(project.options, on_skipped=broken.append))
-    with project.plan() as planned, StateStore(project.state_backend) as state:
+    engine = replace(engine, options=replace(engine.options, on_skipped=broken.append))
+    with engine.plan() as planned, StateStore(engine.state_backend) as state:
         recorded = state.collections.of_lake(lake)
         rows: list[CollectionStatus] = []
         for collection in planned.plan.collections:
@@ -84,7 +84,7 @@ def read_status(project: Project) -> Status:
         sessions = state.journal.sessions([handle for handle, _ in recorded.values()])
         runs = state.runs.last()
         return Status(
-            project.manifest.source,
+            engine.manifest.source,
             lake,
             rows,
             [
@@ -94,14 +94,14 @@ def read_status(project: Project) -> Status:
             len(sessions),
             runs,
             {run.id: state.runs.action_counts(run.id) for run in runs if run.outcome is None},
-            project.state_backend.lock_holder(),
+            engine.state_backend.lock_holder(),
         )
 
 
-def describe_state(project: Project) -> dict[str, Any]:
+def describe_state(engine: Engine) -> dict[str, Any]:
     """The counts of the records, as JSON values."""
-    require_state(project)
-    with StateStore(project.state_backend) as state:
+    require_state(engine)
+    with StateStore(engine.state_backend) as state:
         rows = []
         uploads = 0
         for lake in state.collections.lakes():
@@ -119,15 +119,15 @@ def describe_state(project: Project) -> dict[str, Any]:
                     }
                 )
         return {
-            "location": project.state_backend.location,
-            "path": str(project.state_path),
-            "bytes": project.state_path.stat().st_size,
+            "location": engine.state_backend.location,
+            "path": str(engine.state_path),
+            "bytes": engine.state_path.stat().st_size,
             "lineage": state.version.lineage,
             "serial": state.serial,
-            "shared": _described_log(project.state_backend),
+            "shared": _described_log(engine.state_backend),
             "collections": rows,
             "open_uploads": uploads,
-            "lock": project.state_backend.lock_holder(),
+            "lock": engine.state_backend.lock_holder(),
         }
 
 
@@ -141,51 +141,51 @@ def _described_log(backend: StateBackend) -> dict[str, Any] | None:
     return {"sequence": contents.head, "snapshot": contents.snapshot, "segments": len(contents.segments)}
 
 
-def listed_records(project: Project, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
+def listed_records(engine: Engine, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
     """The records that the targets match. Raises UsageError for a collection without records."""
-    require_state(project)
-    with StateStore(project.state_backend) as state:
-        return [(key, file) for key, _, file in _matching(project, state, _parsed(project, state, targets))]
+    require_state(engine)
+    with StateStore(engine.state_backend) as state:
+        return [(key, file) for key, _, file in _matching(engine, state, _parsed(engine, state, targets))]
 
 
-def back_up(project: Project, to: Path | None) -> Path:
+def back_up(engine: Engine, to: Path | None) -> Path:
     """Copy the state. Returns the path of the copy."""
-    require_state(project)
-    with StateStore(project.state_backend) as state:
+    require_state(engine)
+    with StateStore(engine.state_backend) as state:
         return state.back_up(to)
 
 
-def forget(project: Project, targets: Sequence[str], *, trashed_names: bool = False) -> tuple[int, Path]:
+def forget(engine: Engine, targets: Sequence[str], *, trashed_names: bool = False) -> tuple[int, Path]:
     """Remove records. The lake keeps its files. Returns the number of records, and the path of a backup of the state.
 
     A target that is a whole collection removes everything about the collection, including its markers.
     `trashed_names`: also forget whether the lake accepts the name of a trashed file again.
     """
-    require_state(project)
-    with project.state_backend.lock(command="state forget"), StateStore(project.state_backend) as state:
-        parsed = _parsed(project, state, targets)
-        matching = list(_matching(project, state, parsed))
+    require_state(engine)
+    with engine.state_backend.lock(command="state forget"), StateStore(engine.state_backend) as state:
+        parsed = _parsed(engine, state, targets)
+        matching = list(_matching(engine, state, parsed))
         copy = state.back_up()
         with state.write():
-            for key, (handle, _) in state.collections.of_lake(lake_identity(project.manifest)).items():
+            for key, (handle, _) in state.collections.of_lake(lake_identity(engine.manifest)).items():
                 if Target(key.name) in parsed:
                     state.collections.forget(handle)
                 else:
                     state.files.forget(handle, [file.name for _, where, file in matching if where == handle])
             if trashed_names:
-                state.learn(answer_key(lake_identity(project.manifest)), UNKNOWN)
+                state.learn(answer_key(lake_identity(engine.manifest)), UNKNOWN)
             state.advance_serial()
         return len(matching), copy
 
 
-def unlock(project: Project, *, force: bool) -> str | None:
+def unlock(engine: Engine, *, force: bool) -> str | None:
     """Remove the lock. Returns its holder, or None without a lock. Raises StateLocked without `force`."""
-    return project.state_backend.break_lock(force=force)
+    return engine.state_backend.break_lock(force=force)
 
 
-def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list[Target]:
+def _parsed(engine: Engine, state: StateStore, targets: Sequence[str]) -> list[Target]:
     """Parse targets. Raises UsageError for a collection without records."""
-    recorded = state.collections.of_lake(lake_identity(project.manifest))
+    recorded = state.collections.of_lake(lake_identity(engine.manifest))
     names = [key.name for key in recorded]
     parsed = parse_targets(targets, names, "the state does not have a collection for '--target {}'")
     check_matched(parsed, recorded_names(state, recorded), "in the state")
@@ -193,17 +193,17 @@ def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list
 
 
 def _matching(
-    project: Project, state: StateStore, targets: Sequence[Target]
+    engine: Engine, state: StateStore, targets: Sequence[Target]
 ) -> Iterator[tuple[CollectionKey, int, RecordedFile]]:
-    for key, (handle, _) in state.collections.of_lake(lake_identity(project.manifest)).items():
+    for key, (handle, _) in state.collections.of_lake(lake_identity(engine.manifest)).items():
         for file in state.files.all(handle):
             if any(target.takes(key.name, file.name) for target in targets):
                 yield key, handle, file
 
 
-def require_state(project: Project) -> None:
-    """Raise UsageError if the project has no state yet."""
-    backend = project.state_backend
+def require_state(engine: Engine) -> None:
+    """Raise UsageError if the manifest has no state yet."""
+    backend = engine.state_backend
     if not backend.exists():
         raise UsageError(
             "there is no state yet",

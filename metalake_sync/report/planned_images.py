@@ -15,8 +15,8 @@ from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.set_changes import ChangedShape, SetChanges, ShapeValues
 from metalake_sync.core.shape_diff import Aspect, Diff, ShapeChange, inverse
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
+from metalake_sync.engine import Engine, Observed
 from metalake_sync.lake_access import lake_identity
-from metalake_sync.project import Observed, Project
 from metalake_sync.report.image_files import LakeImages, LocalImage, MissingImage, Version
 from metalake_sync.report.model import ImageFile, SetChange, set_change, unchanged_shapes
 
@@ -47,14 +47,14 @@ class PlannedImages(Protocol):
 class OpenPlan:
     """A plan in this process, whose state and sources are open."""
 
-    def __init__(self, project: Project, observed: Observed, lake: LakeImages | None) -> None:
+    def __init__(self, engine: Engine, observed: Observed, lake: LakeImages | None) -> None:
         """`lake`: reads images of the lake. None: the plan did not ask the lake."""
         self._plan = observed.planned
         self._state = observed.state
         self._lake = lake
-        self._base_dir = str(project.manifest.base_dir)
+        self._base_dir = str(engine.manifest.base_dir)
         self._actions: list[Action] = list(observed.planned.plan.actions())
-        self._lake_identity = lake_identity(project.manifest)
+        self._lake_identity = lake_identity(engine.manifest)
 
     def ours(self, numbers: Sequence[int]) -> ImageFile:
         actions = [self._actions[number] for number in numbers]

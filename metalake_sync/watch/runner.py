@@ -16,12 +16,12 @@ from typing import Protocol
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import Event, PlanMade, RunFinished
 from metalake_sync.core.notes import Note
+from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Notify
 from metalake_sync.planning.desired import AnnotationCache, StaleAnnotations
 from metalake_sync.planning.run_options import Refresh, Scope, SkippedPart
 from metalake_sync.planning.scan_join import IsHeld
-from metalake_sync.project import Project
 from metalake_sync.sources.opening import read_small_file
 from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.hints import Places, places_of
@@ -72,9 +72,9 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProjectRunner:
-    """Runs a project, restricted to the work."""
+    """Runs an engine, restricted to the work."""
 
-    project: Project
+    engine: Engine
     auto_approve: Callable[[], bool] = field(default=lambda: False)
     """Whether destructive actions are approved. They are still held while an earlier mount is missing."""
     mounts: Mounts = field(default_factory=lambda: Mounts(()))
@@ -91,9 +91,9 @@ class ProjectRunner:
             return self._run(work, exclusions)
 
     def _run(self, work: Work, exclusions: Exclusions) -> RunResult:
-        base = os.path.abspath(self.project.manifest.base_dir)
+        base = os.path.abspath(self.engine.manifest.base_dir)
         of_folders = work.coverage is Coverage.FOLDERS
-        given = self.project.options
+        given = self.engine.options
         broken: list[SkippedPart] = []
         options = replace(
             given,
@@ -111,7 +111,7 @@ class ProjectRunner:
         def on_event(event: Event) -> None:
             if isinstance(event, PlanMade):
                 notes.extend(event.plan.notes)
-            self.project.emit(event)
+            self.engine.emit(event)
 
         held: list[Action] = []
         blocking: list[Note] = []
@@ -120,17 +120,17 @@ class ProjectRunner:
             held.extend(actions)
             blocking.extend(notes_of_plan)
 
-        applied = replace(self.project, options=options, emit=on_event).apply(
+        applied = replace(self.engine, options=options, emit=on_event).apply(
             lambda _plan: self._approves(), lock_timeout_s=LOCK_TIMEOUT_S, command="watch", on_held=collect_held
         )
         return RunResult(applied.finished, applied.unreadable, held, blocking, broken, notes)
 
     def _refresh(self, coverage: Coverage) -> Refresh:
         """Only a full run asks the lake; and a run over all sources does, if it may overwrite annotation sets."""
-        given = self.project.options.refresh
+        given = self.engine.options.refresh
         if coverage is Coverage.FULL or given == "none":
             return given
-        model = self.project.manifest.model
+        model = self.engine.manifest.model
         blocks = [*model.defaults.annotations, *(block for one in model.collections for block in one.annotations)]
         reads_sets = any(block.on_drift != "overwrite" for block in blocks)
         return "list" if coverage is Coverage.DISK and reads_sets else "none"
@@ -163,15 +163,15 @@ class ActiveManifest:
             self.webhook.close()
 
 
-def activate(project: Project, own_files: Sequence[Path], *, auto_approve: bool) -> ActiveManifest:
+def activate(engine: Engine, own_files: Sequence[Path], *, auto_approve: bool) -> ActiveManifest:
     """Create the parts that watch a loaded manifest. `own_files`: the manifest, and its files of variables."""
-    manifest = project.manifest
+    manifest = engine.manifest
     places = places_of(manifest, own_files[0], own_files[1:])
     notify = manifest.model.notify
     for warning in manifest.warnings:
         log.warning("%s: %s", warning.where, warning.message)
     return ActiveManifest(
-        ProjectRunner(project, lambda: auto_approve, Mounts(places.roots)),
+        ProjectRunner(engine, lambda: auto_approve, Mounts(places.roots)),
         places,
         os.path.abspath(manifest.base_dir),
         None if notify is None else _webhook(notify, manifest.base_dir, manifest.name),

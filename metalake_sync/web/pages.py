@@ -339,7 +339,7 @@ class Pages:
         }
 
     def _past_runs(self, limit: int) -> list[RunRow]:
-        backend = self._workspace.open_project(lambda _event: None, None).state_backend
+        backend = self._workspace.open_engine(lambda _event: None, None).state_backend
         if not backend.exists():
             return []
         with StateStore(backend) as state:
@@ -347,7 +347,7 @@ class Pages:
 
     def _past_run(self, run_id: str, page: int) -> tuple[RunRow, int, list[dict[str, Any]]] | None:
         """Return a run, the number of its actions, and one page of them."""
-        backend = self._workspace.open_project(lambda _event: None, None).state_backend
+        backend = self._workspace.open_engine(lambda _event: None, None).state_backend
         if not backend.exists():
             return None
         with StateStore(backend) as state:

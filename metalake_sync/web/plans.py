@@ -14,8 +14,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from metalake_sync.api.projects import ProjectPlan, plan_of
+from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.project import Project
 from metalake_sync.report.cards import Card, CardMaker, Palette, PartShot, Section, Shot
 from metalake_sync.report.image_files import LakeImages
 from metalake_sync.report.model import ReportPlan
@@ -58,20 +58,20 @@ class PlanDesk:
         self._maker = CardMaker(Palette())
         self._cards: OrderedDict[int, Card] = OrderedDict()
 
-    def make(self, project: Project, revert: str | None) -> ShownPlan:
+    def make(self, engine: Engine, revert: str | None) -> ShownPlan:
         """Make a plan, and close the one before. `revert`: the run to revert."""
         self.close()
         with contextlib.ExitStack() as stack:
-            observed = stack.enter_context(project.observe())
-            plan = plan_of(observed.planned.plan, project, revert)
+            observed = stack.enter_context(engine.observe())
+            plan = plan_of(observed.planned.plan, engine, revert)
             images: PlannedImages
             if revert is not None:
-                images = SavedPlanImages(os.fspath(project.manifest.base_dir), plan.document.actions, {})
+                images = SavedPlanImages(os.fspath(engine.manifest.base_dir), plan.document.actions, {})
             else:
                 lake = None
                 if observed.client is not None:
                     lake = stack.enter_context(LakeImages(observed.client.address))
-                images = OpenPlan(project, observed, lake)
+                images = OpenPlan(engine, observed, lake)
             report = self._words.report_plan(plan.document, images)
             entries = EntryList(report.entries)
             destroys = sum(one.items_counted for one in observed.planned.plan.actions() if one.needs_approval)

@@ -10,17 +10,17 @@ from typing import Protocol
 
 from metalake_sync.core.events import EventSink
 from metalake_sync.documents.plan import PlanDocument
+from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.project import Project
 from metalake_sync.report.model import ReportPlan
 from metalake_sync.report.planned_images import PlannedImages
 from metalake_sync.state.runs import ActionRow, Values
 
 
-class OpensProject(Protocol):
+class OpensEngine(Protocol):
     """Reads the manifest as it is now. `is_cancelled`: ends a plan or a run that it returns True for."""
 
-    def __call__(self, emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Project: ...
+    def __call__(self, emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Engine: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from metalake_sync.operations.state import Status, read_status
 from metalake_sync.web.background import Changes, Work
 from metalake_sync.web.image_cache import ImageCache
 from metalake_sync.web.plans import PlanDesk, ShownPlan
-from metalake_sync.web.words import OpensProject, Words
+from metalake_sync.web.words import OpensEngine, Words
 
 FAILURES_KEPT = 1_000
 LAST_ACTIONS_KEPT = 20
@@ -64,11 +64,11 @@ class Run(Work[ApplyResult]):
 class Workspace:
     """One manifest. `name`: how pages name it."""
 
-    def __init__(self, name: str, open_project: OpensProject, words: Words, *, read_only: bool) -> None:
+    def __init__(self, name: str, open_engine: OpensEngine, words: Words, *, read_only: bool) -> None:
         self.name = name
         self.read_only = read_only
         self.words = words
-        self.open_project = open_project
+        self.open_engine = open_engine
         self.changes = Changes()
         self.images = ImageCache()
         self.status: Work[Status] | None = None
@@ -102,8 +102,8 @@ class Workspace:
         self.status = work
 
         def read() -> Status:
-            project = self.open_project(_listener(work), work.is_cancelled)
-            return read_status(replace(project, options=replace(project.options, refresh="none")))
+            engine = self.open_engine(_listener(work), work.is_cancelled)
+            return read_status(replace(engine, options=replace(engine.options, refresh="none")))
 
         work.start(self._status_thread, read)
         return work
@@ -117,14 +117,14 @@ class Workspace:
         self.planning = work
 
         def make() -> ShownPlan:
-            project = self.open_project(_listener(work), work.is_cancelled)
+            engine = self.open_engine(_listener(work), work.is_cancelled)
             if revert is not None:
                 from metalake_sync.operations.revert import reverting
                 from metalake_sync.operations.state import require_state
 
-                require_state(project)
-                project = reverting(project, revert)
-            return self._desk.make(project, revert)
+                require_state(engine)
+                engine = reverting(engine, revert)
+            return self._desk.make(engine, revert)
 
         work.start(self.desk_thread, make)
         return work
@@ -155,7 +155,7 @@ class Workspace:
 
         def carry_out() -> ApplyResult:
             closed.result()
-            engine = self.open_project(lambda _event: None, None)
+            engine = self.open_engine(lambda _event: None, None)
             return project_of(engine).apply(shown.plan, check=False, cancelled=run.is_cancelled, on_event=run.take)
 
         run.start(self._run_thread, carry_out)

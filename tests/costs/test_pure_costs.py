@@ -33,9 +33,9 @@ from metalake_sync.core.snapshots import (
     RecordedFile,
     RemoteFile,
 )
+from metalake_sync.engine import Engine
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.sources.hashing import HashRequest, hash_files
 from metalake_sync.sources.rules import ScanRules
 from metalake_sync.sources.scan import scan_folder
@@ -100,7 +100,7 @@ def test_planning_an_unchanged_file(tmp_path: Path, checksum: bool, most: int) -
         options = RunOptions(refresh="none", checksum=checksum)
 
         def run() -> None:
-            with Project(manifest, options, lambda _event: None).plan() as planned:
+            with Engine(manifest, options, lambda _event: None).plan() as planned:
                 assert planned.plan.summary().unchanged == count
 
         return run

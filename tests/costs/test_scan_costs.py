@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.synthetic import make_state, make_tree
 from metalake_sync.core.summary import Summary
+from metalake_sync.engine import Engine
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.state.store import StateStore
 
 LAKE = "http://127.0.0.1:9"
@@ -28,7 +28,7 @@ def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, *, checksum: bool = F
 
     monkeypatch.setattr(StateStore, "__init__", watched)
     manifest = load_manifest(str(folder / "manifest.yaml"), variables={}, environment={}, stdin=None)
-    with Project(manifest, RunOptions(refresh="none", checksum=checksum), lambda _event: None).plan() as run:
+    with Engine(manifest, RunOptions(refresh="none", checksum=checksum), lambda _event: None).plan() as run:
         return run.plan.summary(), statements
 
 

@@ -15,10 +15,10 @@ from metalake_sync.core.events import ActionDone, Event
 from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint, MediaType
 from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
+from metalake_sync.engine import Engine
 from metalake_sync.errors import StateError
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.remote.transfers.upload_files import FileToSend, ResumePoint
 from metalake_sync.state.journal import JournalledFile, JournalledSession
 from metalake_sync.state.store import StateStore
@@ -37,7 +37,7 @@ def requests_of_an_upload(world: World, files: int, parallelism: int | None = No
     environment = world.environment()
     manifest = load_manifest(str(world.folder / "manifest.yaml"), variables={}, environment=environment, stdin=None)
     events: list[Event] = []
-    Project(manifest, RunOptions(batch_files=BATCH, parallelism=parallelism), events.append).apply(lambda _plan: True)
+    Engine(manifest, RunOptions(batch_files=BATCH, parallelism=parallelism), events.append).apply(lambda _plan: True)
     assert sum(isinstance(event, ActionDone) and isinstance(event.action, UploadFile) for event in events) == files
     asked: Counter[str] = Counter()
     for request, count in world.lake.requests.counts.items():

@@ -13,9 +13,9 @@ from metalake_sync.core.plan import Plan
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.embedded_lake.faults import FaultPlan
 from metalake_sync.embedded_lake.quirks import Quirk
+from metalake_sync.engine import Engine
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.state.store import StateStore
 from tests.embedded_lake.talk import png, settings, talk_to
 from tests.end_to_end.world import BIRDS, World, boxes
@@ -231,7 +231,7 @@ def test_nothing_is_trashed_for_an_unreadable_file(world: World) -> None:
     start(world)
     before = ids(world)
     manifest = load_manifest(str(world.folder / "manifest.yaml"), environment=world.environment())
-    session = Project(manifest, RunOptions(), lambda event: None)
+    session = Engine(manifest, RunOptions(), lambda event: None)
 
     def approve(plan: Plan) -> bool:
         (world.folder / "images/a.png").write_bytes(b"moved on")

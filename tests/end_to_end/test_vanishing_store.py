@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import pytest
 
+from metalake_sync.engine import Engine
 from metalake_sync.errors import ExitCode, StateUnreachable
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.state.backends.shared import SharedBackend
 from tests.end_to_end.world import World
 from tests.faults.project import Project as Files
@@ -77,7 +77,7 @@ def apply(world: World, calls: int) -> tuple[ExitCode, int]:
     store = Vanishing(FolderKeyStore(world.folder.parent / "store"), calls)
     backend = SharedBackend(world.folder / ".metalake-sync", lambda: store)
     where = (None, manifest.base_dir, manifest.name)
-    project = Project(manifest, RunOptions(), lambda event: None, backends={where: backend})
+    project = Engine(manifest, RunOptions(), lambda event: None, backends={where: backend})
     try:
         finished = project.apply(lambda plan: True, lock_timeout_s=30).finished
     except StateUnreachable as error:

@@ -17,11 +17,11 @@ from metalake_sync.apply.executors import choosing, slices
 from metalake_sync.apply.executors.tasks import WorkerSetup
 from metalake_sync.core.events import Event, Waiting
 from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.engine import Applied, Engine
 from metalake_sync.errors import CredentialsRejected, SyncError, UsageError
 from metalake_sync.manifest import load_manifest
 from metalake_sync.manifest.credential_origin import CredentialOrigin
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Applied, Project
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
@@ -79,7 +79,7 @@ def apply(world: World, workers: str | None, state: str = "state.db", **options:
     manifest = load_manifest(str(world.folder / "manifest.yaml"), environment=os.environ)
     events: list[Event] = []
     run = RunOptions(workers=workers, batch_files=20, **options)
-    applied = Project(manifest, run, events.append, str(world.folder / state)).apply(lambda _plan: True)
+    applied = Engine(manifest, run, events.append, str(world.folder / state)).apply(lambda _plan: True)
     return Ended(applied, [event.message for event in events if isinstance(event, Waiting)])
 
 
@@ -266,7 +266,7 @@ def test_credentials_that_only_the_run_knows_are_refused(world: World) -> None:
     )
     run = RunOptions(workers=PROCESSES)
     with pytest.raises(UsageError, match="workers cannot read 'secret', because it comes from --var"):
-        Project(manifest, run, lambda _event: None).apply(lambda _plan: True)
+        Engine(manifest, run, lambda _event: None).apply(lambda _plan: True)
 
 
 def test_a_limit_of_the_lake_leaves_one_client(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,12 +31,12 @@ def shorten_lease() -> None:
 def shorten_timeouts() -> None:
     """Let this process give up early on a lake that does not answer, a connection that does not move, and a job that
     stands still. A busy machine may look like that too, so only runs that may fail call this."""
-    from metalake_sync import project
+    from metalake_sync import engine
     from metalake_sync.apply import executor, jobs, run
     from metalake_sync.remote.http import limits, sync_http
 
     for module, name in (
-        (project, "START_RETRY_TIMEOUT_S"),
+        (engine, "START_RETRY_TIMEOUT_S"),
         (run, "RUN_RETRY_TIMEOUT_S"),
         (executor, "RUN_RETRY_TIMEOUT_S"),
     ):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from metalake_sync.engine import Engine
 from metalake_sync.manifest.loading import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.watch.debounce import Work
 from metalake_sync.watch.health import Health, NoMetrics, ServiceManager
 from metalake_sync.watch.hints import FolderTouched, HintBox, Places
@@ -195,7 +195,7 @@ def watch_cycles(world: World, count: int) -> Watched:
         world.write(f"images/{folder}/first.txt", f"{folder}")
     world.manifest({**BIRDS, "type": "other", "folders": [{"path": "images", "naming": "path"}]})
     manifest = load_manifest(str(world.folder / "manifest.yaml"), environment=world.environment())
-    session = Project(manifest, RunOptions(parallelism=4), lambda event: None)
+    session = Engine(manifest, RunOptions(parallelism=4), lambda event: None)
     watched = Watched(os.getpid(), session.state_path)
     in_force = activate(session, [world.folder / "manifest.yaml"], auto_approve=True)
     began = time.monotonic()

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.engine import Engine
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.sources.hashing import RACY_NS
 from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.runner import Exclusions, ProjectRunner, RunResult
@@ -38,7 +38,7 @@ class WatchedFolder:
             "    annotations: [{operation: people, kind: human, source: people.json}]\n"
         )
         manifest = load_manifest(str(folder / "manifest.yaml"), environment={})
-        self.runner = ProjectRunner(Project(manifest, RunOptions(), lambda _event: None), lambda: True)
+        self.runner = ProjectRunner(Engine(manifest, RunOptions(), lambda _event: None), lambda: True)
 
     def image(self, path: str, width: int = 40) -> None:
         place = self.folder / "images" / path

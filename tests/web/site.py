@@ -13,9 +13,9 @@ from urllib.parse import urlencode, urlsplit
 
 from metalake_sync.cli.commands.ui import words
 from metalake_sync.core.events import EventSink
+from metalake_sync.engine import Engine
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.project import Project
 from metalake_sync.web.server import UiServer
 from metalake_sync.web.workspace import Workspace
 from tests.end_to_end.world import World
@@ -125,14 +125,14 @@ class Site:
         return self.wait("/run", lambda one: one["run"]["state"] != "working")["run"]
 
 
-def opener(world: World, options: RunOptions | None = None) -> Callable[..., Project]:
+def opener(world: World, options: RunOptions | None = None) -> Callable[..., Engine]:
     """Return the function that reads the world's manifest for the server."""
 
-    def open_project(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Project:
+    def open_engine(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Engine:
         manifest = load_manifest(str(world.folder / "manifest.yaml"), environment=world.environment())
-        return Project(manifest, replace(options or RunOptions(), is_cancelled=is_cancelled), emit)
+        return Engine(manifest, replace(options or RunOptions(), is_cancelled=is_cancelled), emit)
 
-    return open_project
+    return open_engine
 
 
 @contextlib.contextmanager

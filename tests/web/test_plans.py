@@ -105,15 +105,15 @@ def test_an_open_plan_does_not_stop_other_commands(site: Site, annotated: World)
 
 def test_a_plan_is_cancelled(site: Site, annotated: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reached, opened = threading.Event(), threading.Event()
-    open_project = site.server.workspace.open_project
+    open_engine = site.server.workspace.open_engine
 
     def held(emit: Any, is_cancelled: Any) -> Any:
-        project = open_project(emit, is_cancelled)
+        engine = open_engine(emit, is_cancelled)
         reached.set()
         assert opened.wait(60)
-        return project
+        return engine
 
-    monkeypatch.setattr(site.server.workspace, "open_project", held)
+    monkeypatch.setattr(site.server.workspace, "open_engine", held)
     assert site.post("/plan").status == 303
     assert reached.wait(60)
     assert "Making a plan" in site.page("/plan")

@@ -56,7 +56,7 @@ def preview(
     if changed:
         from metalake_sync.planning.run_options import RunOptions
 
-        drawn = draw_changes(flags.project(options=RunOptions(refresh="none")), spec)
+        drawn = draw_changes(flags.engine(options=RunOptions(refresh="none")), spec)
     else:
         drawn = draw_preview(flags.load(), spec)
     if flags.as_json:
@@ -103,7 +103,7 @@ def accept(flags: ManifestFlags, files: tuple[str, ...], operations: tuple[str, 
     """
     from metalake_sync.operations.acceptance import AcceptSpec, accept
 
-    accepted = accept(flags.project(), AcceptSpec(frozenset(operations), files, output))
+    accepted = accept(flags.engine(), AcceptSpec(frozenset(operations), files, output))
     if flags.as_json:
         echo_json(json.dumps(_accepted_document(accepted), indent=2, ensure_ascii=True))
         return

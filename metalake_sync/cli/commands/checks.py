@@ -47,7 +47,7 @@ def drift_command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, 
     from metalake_sync.operations.comparison import find_drift
 
     with closing(flags.words(silent=flags.as_json or markdown)) as listener:
-        plan = find_drift(flags.project(listener, run.options()))
+        plan = find_drift(flags.engine(listener, run.options()))
     if flags.as_json:
         from metalake_sync.documents.base import to_json
 
@@ -109,7 +109,7 @@ def check_command(flags: ManifestFlags, run: RunFlags, sources: bool, download: 
     from metalake_sync.operations.comparison import check
 
     with closing(flags.words(silent=flags.as_json)) as listener:
-        checked = check(flags.project(listener, run.options()), download=download)
+        checked = check(flags.engine(listener, run.options()), download=download)
     wrong = checked.mismatches
     if flags.as_json:
         echo_json(json.dumps(asdict(checked), indent=2))
@@ -134,8 +134,8 @@ def _check_sources(flags: ManifestFlags, run: RunFlags) -> None:
     from metalake_sync.operations.source_check import check_sources
 
     with closing(flags.words(silent=flags.as_json)) as listener:
-        project = flags.project(listener, run.options())
-        checked = check_sources(project)
+        engine = flags.engine(listener, run.options())
+        checked = check_sources(engine)
     errors = len(failed(checked.findings))
     warnings = len(checked.findings) - errors
     if flags.as_json:
@@ -143,7 +143,7 @@ def _check_sources(flags: ManifestFlags, run: RunFlags) -> None:
         from metalake_sync.documents.checks import SourceCheckDocument, finding_documents
 
         document = SourceCheckDocument(
-            manifest=project.manifest.source,
+            manifest=engine.manifest.source,
             files=checked.files,
             errors=errors,
             warnings=warnings,
@@ -193,11 +193,11 @@ def doctor_command(flags: ManifestFlags, retry_for: float, ignore_compatibility:
     """
     from metalake_sync.operations.doctor import examine
 
-    project = flags.project(
+    engine = flags.engine(
         options=replace(RunOptions(), retry_for_s=retry_for, ignore_compatibility=ignore_compatibility)
     )
     findings = []
-    for finding in examine(project):
+    for finding in examine(engine):
         findings.append(finding)
         if flags.as_json or (flags.quiet and finding.verdict == "ok"):
             continue

@@ -27,9 +27,9 @@ from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
+    from metalake_sync.engine import Engine
     from metalake_sync.manifest import LoadedManifest
     from metalake_sync.operations.claiming import Claim
-    from metalake_sync.project import Project
 
 MANIFEST_START = """\
 # Written by 'metalake-sync import --emit' from the collections of the lake. Put each collection's files into its
@@ -77,17 +77,17 @@ def import_command(
         _write_manifest(flags, run)
         return
     with closing(flags.listener()) as listener:
-        project = flags.project(listener, run.options())
-        applied = adopt_only(project, lock_timeout_s=lock_timeout, command=f"import {flags.manifest}")
+        engine = flags.engine(listener, run.options())
+        applied = adopt_only(engine, lock_timeout_s=lock_timeout, command=f"import {flags.manifest}")
         listener(applied.finished)
     if claim:
-        _claim(project, flags, claim, approved=auto_approve, lock_timeout_s=lock_timeout)
+        _claim(engine, flags, claim, approved=auto_approve, lock_timeout_s=lock_timeout)
     if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
 def _claim(
-    project: Project, flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lock_timeout_s: float
+    engine: Engine, flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lock_timeout_s: float
 ) -> None:
     """Record adopted files as uploaded, after approval."""
     from metalake_sync.operations.claiming import NAMES_SHOWN, claim
@@ -103,7 +103,7 @@ def _claim(
 
     command = shlex.join(["import", *(word for target in targets for word in ("--claim", target)), flags.manifest])
     claims, copy = claim(
-        project, targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose, command=command
+        engine, targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose, command=command
     )
     files = sum(one.files for one in claims)
     if flags.as_json:
@@ -149,9 +149,9 @@ def _claim_lines(claim: Claim) -> Iterator[str]:
 
 def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:
     """Write a new manifest, or print the collections that an existing one does not contain."""
+    from metalake_sync.engine import Engine
     from metalake_sync.manifest import load_manifest
     from metalake_sync.operations.adoption import collection_blocks
-    from metalake_sync.project import Project
 
     target = Path(flags.manifest)
     fresh = flags.manifest != "-" and not target.exists()
@@ -164,11 +164,11 @@ def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:
             except OSError as error:
                 raise UsageError(f"'{target}' cannot be written: {error.strerror}") from error
             manifest = load_manifest(str(draft), environment=os.environ)
-            project = Project(manifest, run.options(), listener, flags.state)
+            engine = Engine(manifest, run.options(), listener, flags.state)
         else:
-            project = flags.project(listener, run.options())
-        known = frozenset((one.type, one.name) for one in project.manifest.collections)
-        with project.reach() as client:
+            engine = flags.engine(listener, run.options())
+        known = frozenset((one.type, one.name) for one in engine.manifest.collections)
+        with engine.reach() as client:
             blocks = list(collection_blocks(client, known))
         if draft is None:
             click.echo("".join(blocks) or "# the manifest contains every collection of the lake", nl=not blocks)
@@ -227,7 +227,7 @@ def pull_command(
     files ('prune') needs approval: at the prompt on a terminal, or with --auto-approve. MANIFEST is a file, a folder
     of *.yaml files, or - for standard input.
     """
-    from metalake_sync.project import Project
+    from metalake_sync.engine import Engine
 
     if run.refresh == "none":
         raise UsageError("a download needs the lake", remedy="Remove '--refresh none'.")
@@ -252,8 +252,8 @@ def pull_command(
             return click.confirm("Local files will be removed. Continue?", default=False)
 
         options = replace(run.options(), max_delete=max_delete_of(max_delete))
-        project = Project(manifest, options, listener, flags.state)
-        applied = project.pull(approve=approve, lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
+        engine = Engine(manifest, options, listener, flags.state)
+        applied = engine.pull(approve=approve, lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
         listener(applied.finished)
     if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)

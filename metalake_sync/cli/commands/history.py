@@ -34,7 +34,7 @@ def status_command(flags: ManifestFlags) -> None:
     from metalake_sync.operations.state import read_status
 
     with closing(flags.words(silent=flags.as_json)) as listener:
-        status = read_status(flags.project(listener, RunOptions(refresh="none")))
+        status = read_status(flags.engine(listener, RunOptions(refresh="none")))
     if flags.as_json:
         echo_json(json.dumps(asdict(status), indent=2))
         return
@@ -82,9 +82,9 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
     from metalake_sync.operations.state import require_state
     from metalake_sync.state.store import StateStore
 
-    project = flags.project()
-    require_state(project)
-    with StateStore(project.state_backend) as state:
+    engine = flags.engine()
+    require_state(engine)
+    with StateStore(engine.state_backend) as state:
         runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
         if run_id is not None and not runs:
             raise UsageError(f"there is no run '{run_id}'", remedy="Run 'history' without --run to list all runs.")

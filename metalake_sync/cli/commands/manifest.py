@@ -70,8 +70,8 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
 
     with closing(flags.words(silent=flags.as_json)) as listener:
         options = RunOptions(ignore_compatibility=ignore_compatibility)
-        project = flags.project(listener, options, safe=safe)
-        plan = project.validate(online=online)
+        engine = flags.engine(listener, options, safe=safe)
+        plan = engine.validate(online=online)
     summary = plan.summary()
     stopped = failed(plan.findings)
     invalid = [note for note in plan.notes if note.code in UNUSABLE]
@@ -96,7 +96,7 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
             remedy=LIST_ALL_FINDINGS,
         )
     click.echo(
-        f"{project.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
+        f"{engine.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
         f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"
         f" {count(summary.annotate, 'annotation set')}."
     )

@@ -103,22 +103,22 @@ def plan_command(
 
         need_libraries()
     with closing(flags.words(silent=flags.as_json or markdown)) as listener:
-        project = flags.project(listener, run.options(), safe=safe)
+        engine = flags.engine(listener, run.options(), safe=safe)
         if explain is not None:
             from metalake_sync.cli.explanation import print_explanation
 
-            print_explanation(project, explain, as_json=flags.as_json)
+            print_explanation(engine, explain, as_json=flags.as_json)
             return
-        with project.observe() as observed:
+        with engine.observe() as observed:
             planned = observed.planned
             if out is not None:
-                save_plan(planned.plan, project, out)
+                save_plan(planned.plan, engine, out)
             listener.close()
             report = None
             if html is not None:
                 from metalake_sync.cli.html_plan import open_plan_report, write_report
 
-                report = open_plan_report(project, observed, max_images=max_images, max_bytes=round(max_size * 1e6))
+                report = open_plan_report(engine, observed, max_images=max_images, max_bytes=round(max_size * 1e6))
                 write_report(report, html)
             if flags.as_json:
                 from metalake_sync.documents.base import to_json
@@ -208,13 +208,13 @@ def apply_command(
                     raise UsageError("a saved plan has its own targets", remedy=f"Remove {flag}, or make a new plan.")
             flags = replace(flags, manifest=manifest_of(saved, flags.manifest))
             options = saved.with_options(options)
-        project = flags.project(listener, options, content)
+        engine = flags.engine(listener, options, content)
         if saved is not None and saved.revert is not None:
             from metalake_sync.operations.revert import reverting
 
-            project = reverting(project, saved.revert)
+            engine = reverting(engine, saved.revert)
         if dry_run:
-            with project.plan() as planned:
+            with engine.plan() as planned:
                 listener(PlanMade(planned.plan))
                 stopped = bool(failed(planned.plan.findings))
             if stopped:
@@ -223,7 +223,7 @@ def apply_command(
         command = f"apply {named}"
         if saved is not None and saved.revert is not None:
             command = f"revert {saved.revert} {flags.manifest} (saved as {named})"
-        applied = project.apply(
+        applied = engine.apply(
             approve if saved is None else lambda _plan: auto_approve or saved.destructive,
             lock_timeout_s=lock_timeout,
             command=command,

@@ -76,19 +76,19 @@ def revert_command(
 
     failed = False
     try:
-        project = flags.project(emit, calls.options())
-        require_state(project)
-        project = reverting(project, run_id)
+        engine = flags.engine(emit, calls.options())
+        require_state(engine)
+        engine = reverting(engine, run_id)
         if dry_run or out is not None:
-            with project.plan() as planned:
+            with engine.plan() as planned:
                 if out is not None:
-                    save_plan(planned.plan, project, out, revert=run_id)
+                    save_plan(planned.plan, engine, out, revert=run_id)
                 emit(PlanMade(planned.plan))
             if out is not None and not (flags.as_json or flags.quiet):
                 click.echo(f"Saved. To apply it: metalake-sync apply {shown(str(out))}")
         else:
             command = f"revert {run_id} {flags.manifest}"
-            applied = project.apply(approve, lock_timeout_s=lock_timeout, command=command)
+            applied = engine.apply(approve, lock_timeout_s=lock_timeout, command=command)
             failed = bool(applied.finished.failed)
             if plans[-1].empty and not flags.as_json:
                 click.echo(f"Nothing was sent: nothing that run {run_id} changed is left to revert.")

@@ -30,9 +30,9 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     """Show the content of the state: collections, files, annotation sets, open uploads, and the holder of the lock."""
     from metalake_sync.operations.state import describe_state, listed_records
 
-    project = flags.project()
+    engine = flags.engine()
     if target:
-        records = listed_records(project, target)
+        records = listed_records(engine, target)
         if flags.as_json:
             echo_json(
                 json.dumps([{"collection": key.name, **_record_document(file)} for key, file in records], indent=2)
@@ -49,7 +49,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
                 )
             )
         return
-    described = describe_state(project)
+    described = describe_state(engine)
     if flags.as_json:
         echo_json(json.dumps(described, indent=2))
         return
@@ -78,7 +78,7 @@ def backup(flags: ManifestFlags, to: Path | None) -> None:
 
     if to is not None and to.exists():
         raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
-    copy = back_up(flags.project(), to)
+    copy = back_up(flags.engine(), to)
     if flags.as_json:
         echo_json(json.dumps({"copy": str(copy)}))
     else:
@@ -98,7 +98,7 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     from metalake_sync.operations.adoption import rebuild as rebuild_state
 
     with closing(flags.listener()) as listener:
-        rebuilt = rebuild_state(flags.project(listener, run.options()), lock_timeout_s=lock_timeout)
+        rebuilt = rebuild_state(flags.engine(listener, run.options()), lock_timeout_s=lock_timeout)
         listener(rebuilt.applied.finished)
     if rebuilt.old is not None and not (flags.as_json or flags.quiet):
         click.echo(f"The old state is in {rebuilt.old}")
@@ -122,8 +122,8 @@ def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -
 
     if not target and not trashed_names:
         raise UsageError("nothing to forget", remedy="Give --target COLLECTION[/GLOB] or --trashed-names.")
-    project = flags.project()
-    dropped, copy = drop(project, target, trashed_names=trashed_names)
+    engine = flags.engine()
+    dropped, copy = drop(engine, target, trashed_names=trashed_names)
     if flags.as_json:
         echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:
@@ -140,9 +140,9 @@ def lock(flags: ManifestFlags, lock_timeout: float) -> None:
     """
     from metalake_sync.operations.shared_state import lock as lock_by_hand
 
-    project = flags.project()
-    lock_by_hand(project, lock_timeout_s=lock_timeout)
-    location = project.state_backend.location
+    engine = flags.engine()
+    lock_by_hand(engine, lock_timeout_s=lock_timeout)
+    location = engine.state_backend.location
     if flags.as_json:
         echo_json(json.dumps({"locked": location}))
     else:
@@ -158,7 +158,7 @@ def pull(flags: ManifestFlags, to: Path) -> None:
 
     if to.exists():
         raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
-    _say_version(flags, f"Copied to {to}", pull_state(flags.project(), to))
+    _say_version(flags, f"Copied to {to}", pull_state(flags.engine(), to))
 
 
 @state_command.command("push", epilog="Example: metalake-sync state push birds.yaml birds-state.db")
@@ -170,9 +170,9 @@ def push(flags: ManifestFlags, file: Path, force: bool, lock_timeout: float) -> 
     """Make FILE the state, for example one that 'state pull' or 'state backup' wrote. Does not change the lake."""
     from metalake_sync.operations.shared_state import push as push_state
 
-    project = flags.project()
-    version = push_state(project, file, force=force, lock_timeout_s=lock_timeout)
-    _say_version(flags, f"The state is at {project.state_backend.location}", version)
+    engine = flags.engine()
+    version = push_state(engine, file, force=force, lock_timeout_s=lock_timeout)
+    _say_version(flags, f"The state is at {engine.state_backend.location}", version)
 
 
 @state_command.command("migrate", epilog="Example: metalake-sync state migrate birds.yaml --to s3://acme-state/birds")
@@ -187,7 +187,7 @@ def migrate(flags: ManifestFlags, to: str, force: bool, lock_timeout: float) -> 
     """
     from metalake_sync.operations.shared_state import migrate as migrate_state
 
-    version = migrate_state(flags.project(), to, force=force, lock_timeout_s=lock_timeout)
+    version = migrate_state(flags.engine(), to, force=force, lock_timeout_s=lock_timeout)
     _say_version(flags, f"Copied to {to}. Write 'state: {to}' into the manifest, or use --state", version)
 
 
@@ -210,14 +210,14 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
     """
     from metalake_sync.operations.state import unlock as free
 
-    project = flags.project()
+    engine = flags.engine()
     if not force and can_ask(as_json=flags.as_json):
-        holder = project.state_backend.lock_holder()
+        holder = engine.state_backend.lock_holder()
         if holder is not None:
             question = f"The lock is held by {shown(holder)}. Has that run ended, and should the lock be released?"
             ask(question, approved=False, as_json=False, without="The lock was not released.", flag="--force")
             force = True
-    held_by = free(project, force=force)
+    held_by = free(engine, force=force)
     if flags.as_json:
         echo_json(json.dumps({"was_held_by": held_by}))
     else:

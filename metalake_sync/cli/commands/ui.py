@@ -16,7 +16,7 @@ from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.events import EventSink
-    from metalake_sync.project import Project
+    from metalake_sync.engine import Engine
     from metalake_sync.state.runs import ActionRow, Values
     from metalake_sync.web.words import ActionWords, Words
 
@@ -60,10 +60,10 @@ def ui_command(
     need_libraries("the pages need", "ui")
     options = replace(run.options(), max_delete=max_delete_of(max_delete))
 
-    def open_project(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Project:
-        return flags.project(emit, replace(options, is_cancelled=is_cancelled))
+    def open_engine(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Engine:
+        return flags.engine(emit, replace(options, is_cancelled=is_cancelled))
 
-    manifest = open_project(lambda _event: None, None).manifest
+    manifest = open_engine(lambda _event: None, None).manifest
 
     def announce(address: str) -> None:
         if flags.as_json:
@@ -75,7 +75,7 @@ def ui_command(
         if open_browser:
             webbrowser.open(address)
 
-    serve_until_stopped(Workspace(manifest.name, open_project, words(), read_only=read_only), host, port, announce)
+    serve_until_stopped(Workspace(manifest.name, open_engine, words(), read_only=read_only), host, port, announce)
 
 
 def words() -> Words:

@@ -72,8 +72,8 @@ def watch_command(
     --auto-approve is given. The other actions continue. SIGTERM ends the command after the current run, within 30 s. A
     second SIGTERM ends it at once. SIGHUP reads the manifest again.
     """
+    from metalake_sync.engine import Engine
     from metalake_sync.manifest.reading import is_stream
-    from metalake_sync.project import Project
     from metalake_sync.state.backends.file import FileBackend
     from metalake_sync.watch.health import Health, ServiceManager
     from metalake_sync.watch.hints import HintBox
@@ -99,21 +99,21 @@ def watch_command(
 
     options = replace(run.options(), max_delete=max_delete_of(max_delete), workers=workers)
 
-    def open_one() -> Project:
-        return flags.project(on_event, options)
+    def open_one() -> Engine:
+        return flags.engine(on_event, options)
 
-    project = open_one()
+    engine = open_one()
     own_files = [Path(flags.manifest), *map(Path, flags.var_file)]
 
     def load() -> ActiveManifest:
         fresh = open_one()
-        if fresh.state_path != project.state_path:
+        if fresh.state_path != engine.state_path:
             raise SyncError("the name of the manifest changed, and so did its state file", remedy="Restart the watch.")
         return activate(fresh, own_files, auto_approve=auto_approve)
 
     with contextlib.ExitStack() as stack:
         # A separate lock, so that a manual apply can run between two runs of the watcher.
-        own_lock = project.state_path.with_name(f"{project.state_path.stem}.watch.db")
+        own_lock = engine.state_path.with_name(f"{engine.state_path.stem}.watch.db")
         stack.enter_context(FileBackend(own_lock).lock(command=f"watch {flags.manifest}"))
         health = Health(time.monotonic, time.time)
         counted = _metrics(health, wanted=metrics is not None)
@@ -128,7 +128,7 @@ def watch_command(
         signals.install()
         service = ServiceManager(os.environ, health.alive)
         stack.callback(service.close)
-        in_force = activate(project, own_files, auto_approve=auto_approve)
+        in_force = activate(engine, own_files, auto_approve=auto_approve)
         triggers = Triggers(box, in_force.places, poll, log.warning)
         triggers.start()
         stack.callback(triggers.close)

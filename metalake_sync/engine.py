@@ -1,4 +1,6 @@
-"""A manifest with its state and its lake: `Project` plans, applies, pulls and validates. The public API uses it.
+"""A manifest with its state and its lake, open: `Engine` plans, applies, pulls and validates.
+
+Everything that a user can start goes through it: commands, the watcher, the pages and the Python API.
 
 Owns: opening and closing the lake, the state and its lock, in the right order. Must not: decide what becomes of a file,
 or know of a terminal.
@@ -87,7 +89,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class Engine:
     """A manifest with everything that is needed to work on it."""
 
     manifest: LoadedManifest
@@ -101,11 +103,11 @@ class Project:
     reached: ReachedLake | None = None
     """The lake, if the caller opens and closes it."""
     command_line: tuple[str, ...] = ()
-    """The words of the command line, for the history. Empty: the project was not opened from one."""
+    """The words of the command line, for the history. Empty: the engine was not opened from one."""
     make_planner: PlannerFactory | None = None
     """Makes the planner of plans that do not follow from the manifest's sources. None: the ordinary one."""
     backends: dict[tuple[str | None, Path, str], StateBackend] = field(default_factory=dict)
-    """The backends in use, by location. Projects that `replace` makes share them."""
+    """The backends in use, by location. Engines that `replace` makes share them."""
 
     @property
     def state_backend(self) -> StateBackend:
