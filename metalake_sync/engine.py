@@ -213,6 +213,11 @@ class Engine:
                     self._workers(),
                 )
                 notes = [*of_state, *greeting.notes]
+
+                def timed(plan: Plan) -> bool:
+                    with recorder.paused():
+                        return approve(plan)
+
                 with self._planned(state, client, notes, started_at_ns) as (planned, check):
                     if approved is not None:
                         planned.plan = limit_to_approved(
@@ -223,10 +228,10 @@ class Engine:
                         planned.plan = kept.keep(only)
                     self.emit(PlanMade(planned.plan))
                     if on_held is not None:
-                        planned.plan = hold_back(planned.plan, approve, on_held)
+                        planned.plan = hold_back(planned.plan, timed, on_held)
                     if only is None:
                         stop_if_blocked(planned.plan)
-                    require_approval(planned.plan, approve)
+                    require_approval(planned.plan, timed)
                     raise_objection(check, planned.plan.manifest)
                     partial = self.options.partial or only is not None or approved is not None
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)

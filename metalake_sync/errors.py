@@ -80,6 +80,12 @@ class UsageError(SyncError):
 
     exit_code = ExitCode.USAGE
 
+    @classmethod
+    def of_clause(cls, clause: str) -> UsageError:
+        """Return the error of a note that ends with its remedy: `there is no label 'x'; correct the query`."""
+        message, _, remedy = clause.partition("; ")
+        return cls(message, remedy=f"{remedy[:1].upper()}{remedy[1:]}{'' if remedy.endswith('?') else '.'}")
+
 
 class ManifestError(SyncError):
     """The manifest, or a source that it names, is invalid."""

@@ -19,7 +19,7 @@ from metalake_sync.api.results import CollectionInfo, FailedItem
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
 from metalake_sync.core.guards import MaxDelete
-from metalake_sync.core.notes import UNUSABLE, Note
+from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.engine import Engine
 from metalake_sync.errors import LakeRejected, UsageError
@@ -85,6 +85,9 @@ class EngineRun:
             case PlanMade():
                 self.look(event.plan)
                 self.notes += event.plan.notes
+                for note in event.plan.notes:
+                    if note.code is NoteCode.LABEL_UNKNOWN:
+                        raise UsageError.of_clause(note.message)
                 self.unchanged = event.plan.summary().unchanged
             case Progress():
                 self.bytes_moved = event.bytes_sent

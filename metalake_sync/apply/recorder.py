@@ -5,8 +5,9 @@ Owns: transactions, counts, failures and events of a run. Must not: call the lak
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field, replace
 
 from metalake_sync.core.actions import (
@@ -75,6 +76,15 @@ class Recorder:
         matches. So the next run hashes it, like git's racy entries.
         """
         return replace(fingerprint, ctime_ns=0) if is_racy(fingerprint, self.started_at_ns) else fingerprint
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time of the context, in which a user decides, as time of the run."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - began
 
     def count_untouched(self, planned: Summary) -> None:
         """Count unchanged and unmanaged files, because the run's summary has them too."""

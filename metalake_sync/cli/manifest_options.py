@@ -19,6 +19,7 @@ from metalake_sync.cli.options import (
     EFFORT_FLAGS,
     IGNORE_COMPATIBILITY,
     LOG_FORMAT,
+    RETRY_FOR,
     CommandT,
     gathered,
     option,
@@ -126,13 +127,35 @@ class ManifestFlags:
 
 
 @dataclass(frozen=True, slots=True)
-class CallFlags:
-    """The options of a run that concern its calls and its targets."""
+class ComparisonFlags:
+    """The options of commands that compare the lake with the state. They send nothing, and read the lake in full."""
+
+    parallelism: int | None
+    retry_for: float | None
+    target: tuple[str, ...]
+    exclude: tuple[str, ...]
+    ignore_compatibility: bool
+
+    def options(self) -> RunOptions:
+        """Return the options of the run."""
+        from metalake_sync.planning.run_options import RunOptions
+
+        return RunOptions(
+            parallelism=self.parallelism,
+            retry_for_s=self.retry_for,
+            targets=self.target,
+            excludes=self.exclude,
+            ignore_compatibility=self.ignore_compatibility,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFlags:
+    """The options of commands that transfer files, without a part of the manifest to choose."""
 
     parallelism: int | None
     bwlimit: str | None
     retry_for: float | None
-    target: tuple[str, ...]
     ignore_compatibility: bool
 
     def options(self) -> RunOptions:
@@ -143,9 +166,19 @@ class CallFlags:
             parallelism=self.parallelism,
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=self.retry_for,
-            targets=self.target,
             ignore_compatibility=self.ignore_compatibility,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CallFlags(TransferFlags):
+    """The options of a run that concern its calls and its targets."""
+
+    target: tuple[str, ...]
+
+    def options(self) -> RunOptions:
+        """Return the options of the run. Raises UsageError."""
+        return replace(TransferFlags.options(self), targets=self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +246,21 @@ EXCLUDE = option(
     help="Leave a collection, or matching files, out of the run, as they are. Skips trash rules. May be repeated.",
 )
 
+_TRANSFER_FLAGS = (IGNORE_COMPATIBILITY, *EFFORT_FLAGS)
+
 _CALL_FLAGS = (IGNORE_COMPATIBILITY, TARGET, *EFFORT_FLAGS)
+
+_COMPARISON_FLAGS = (
+    IGNORE_COMPATIBILITY,
+    EXCLUDE,
+    TARGET,
+    option(
+        "--parallelism",
+        type=click.IntRange(1, 1024),
+        help="Maximum number of parallel calls (default: 64) and downloads (default: 8).",
+    ),
+    RETRY_FOR,
+)
 
 _RUN_FLAGS = (
     IGNORE_COMPATIBILITY,
@@ -263,6 +310,16 @@ def takes_manifest(command: CommandT) -> CommandT:
 def observes(command: CommandT) -> CommandT:
     """Give a command the options of a run as one argument."""
     return gathered(command, _RUN_FLAGS, RunFlags)
+
+
+def compares(command: CommandT) -> CommandT:
+    """Give a command the options of a comparison as one argument."""
+    return gathered(command, _COMPARISON_FLAGS, ComparisonFlags)
+
+
+def takes_transfers(command: CommandT) -> CommandT:
+    """Give a command the options of its transfers as one argument."""
+    return gathered(command, _TRANSFER_FLAGS, TransferFlags)
 
 
 def takes_calls(command: CommandT) -> CommandT:

@@ -33,6 +33,15 @@ def option(*names: str, **settings: Any) -> Callable[[CommandT], CommandT]:
     return click.option(*names, envvar=variable, show_envvar=False, **settings)
 
 
+def on_command_line(flag: str) -> bool:
+    """Return whether the running command got this option as a word of its command line, not from the environment."""
+    from click.core import ParameterSource
+
+    context = click.get_current_context()
+    names = [one.name for one in context.command.params if flag in one.opts]
+    return any(name and context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
+
+
 class FolderPath(click.Path):
     """A folder to write to. Empty text is an error: an unset shell variable must not mean the current folder."""
 
@@ -77,6 +86,13 @@ LOG_FORMAT = option(
     help="Format of log lines on standard error.",
 )
 
+RETRY_FOR = option(
+    "--retry-for",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Seconds to keep retrying an unreachable lake at startup (default: 60).",
+)
+
 # Commands that call a lake without a plan have only these options of a run.
 EFFORT_FLAGS = (
     option(
@@ -89,12 +105,7 @@ EFFORT_FLAGS = (
         metavar="RATE",
         help="Limit the transfer rate, in bytes per second, such as 800k or 10M (default: no limit).",
     ),
-    option(
-        "--retry-for",
-        type=click.FloatRange(0),
-        metavar="SECONDS",
-        help="Seconds to keep retrying an unreachable lake at startup (default: 60).",
-    ),
+    RETRY_FOR,
 )
 
 IGNORE_COMPATIBILITY = option(

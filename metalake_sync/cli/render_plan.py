@@ -15,7 +15,7 @@ import click
 from metalake_sync.cli.plan_lines import Line, brings_sets, plan_lines
 from metalake_sync.cli.terminal import count, shown, size
 from metalake_sync.core.base_action import ActionDocument
-from metalake_sync.core.notes import BLOCKING, Note
+from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.documents.plan import PlanDocument, WarningDocument, warning_documents
 
@@ -119,7 +119,7 @@ def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterato
     for warning in warnings:
         by_code.setdefault(warning.code, []).append(warning)
     for code, group in by_code.items():
-        word, color = ("blocks apply", "red") if code in BLOCKING else ("note", "yellow")
+        word, color = _word_of(code)
         visible = group if all_of_them else group[:NOTES_SHOWN]
         for warning in visible:
             where = f"{warning.where}: " if warning.where else ""
@@ -130,6 +130,13 @@ def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterato
             )
     if warnings:
         yield ""
+
+
+def _word_of(code: str) -> tuple[str, str]:
+    """Return what a note of a code is called, and its color."""
+    if code in BLOCKING:
+        return "blocks apply", "red"
+    return ("error", "red") if code in UNUSABLE else ("note", "yellow")
 
 
 def _printed(lines: list[Line], all_lines: bool) -> Iterator[str]:

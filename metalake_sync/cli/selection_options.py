@@ -16,11 +16,11 @@ from metalake_sync.cli.options import (
     gathered,
     option,
 )
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from metalake_sync.api import ItemFilter, ItemSort
+    from metalake_sync.api import ItemFilter, ItemSort, MetaLake
     from metalake_sync.api.connected import ContentType
 
 TYPES = click.Choice(["image", "video", "other"])
@@ -50,6 +50,19 @@ class SelectionFlags:
         from metalake_sync.api import ItemFilter
 
         return ItemFilter(cast(Any, self.annotated), self.from_date, self.to_date)
+
+    def check_labels(self, lake: MetaLake) -> None:
+        """Raise UsageError for a label of the query that the lake does not have. Call it if nothing was selected."""
+        from metalake_sync.remote.query_labels import labels_of_query, unknown_labels
+
+        if not any(labels_of_query(self.query)):
+            return
+        try:
+            known = [label.text for label in lake.get_all_labels()]
+        except (LakeRejected, LakeAnswerInvalid):
+            return
+        for clause in unknown_labels([self.query], known):
+            raise UsageError.of_clause(clause)
 
 
 _SELECTION_FLAGS = (

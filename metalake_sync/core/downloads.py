@@ -154,6 +154,11 @@ class DownloadPlan:
     """Whether the lake lists no file. Then nothing is removed."""
 
     @property
+    def selects_files(self) -> bool:
+        """Whether the lake lists a file that the download selects."""
+        return bool(self.files or self.unchanged or self.adopted or self.in_other_splits or self.refused_labels)
+
+    @property
     def moved_classes(self) -> tuple[str, ...]:
         """The labels that get another class id than an earlier run wrote, in the order of their new ids."""
         before = {label: number for number, label in enumerate(self.recorded_classes or ())}

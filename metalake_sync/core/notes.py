@@ -57,6 +57,8 @@ class NoteCode(enum.StrEnum):
     CLASS_IDS_CHANGED = "class_ids_changed"
     LABELS_NOT_IN_CLASSES = "labels_not_in_classes"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
+    COLLECTION_UNKNOWN = "collection_unknown"
+    LABEL_UNKNOWN = "label_unknown"
     TRASH_WITHOUT_COLLECTION = "trash_without_collection"
     METADATA_REFUSED = "metadata_refused"
     LAKES_SPELLING = "lakes_spelling"
@@ -75,7 +77,15 @@ class NoteCode(enum.StrEnum):
     CHECK_WARNED = "check_warned"
 
 
-UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID, NoteCode.LABELS_NOT_IN_CLASSES})
+UNUSABLE = frozenset(
+    {
+        NoteCode.METADATA_INVALID,
+        NoteCode.ANNOTATIONS_INVALID,
+        NoteCode.LABELS_NOT_IN_CLASSES,
+        NoteCode.COLLECTION_UNKNOWN,
+        NoteCode.LABEL_UNKNOWN,
+    }
+)
 """Notes about entries of a source, or downloads, that are invalid. Apply skips them and reports an incomplete run."""
 
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES, NoteCode.CHECK_FAILED})

@@ -81,7 +81,7 @@ def check(engine: Engine, *, download: bool) -> Checked:
                 right, wrong = _check_sizes(client, listed, engine.options.calls_at_once)
                 mismatches += [Mismatch(key.name, name, problem) for name, problem in wrong]
                 if download:
-                    for file, size, bad in _check_bytes(client, right):
+                    for file, size, bad in _check_bytes(client, right, engine.options.parallelism or DOWNLOADS_AT_ONCE):
                         bytes_read += size
                         if bad is not None:
                             mismatches.append(Mismatch(key.name, file.name, bad))
@@ -123,9 +123,11 @@ def _check_sizes(
     return right, wrong
 
 
-def _check_bytes(client: LakeClient, files: Sequence[RecordedFile]) -> Iterator[tuple[RecordedFile, int, str | None]]:
+def _check_bytes(
+    client: LakeClient, files: Sequence[RecordedFile], at_once: int
+) -> Iterator[tuple[RecordedFile, int, str | None]]:
     """Each file with the number of bytes read and its problem, if any."""
-    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="check") as pool:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="check") as pool:
         yield from pool.map(lambda file: (file, *_check_one(client, file)), files)
 
 

@@ -7,7 +7,7 @@ call of the lake lists them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from metalake_sync.core.actions import AttachModelRun, TrashMatched
@@ -51,6 +51,8 @@ class ManifestBlocks:
     notes: list[Note]
     """Receives the notes."""
     downloads_only: bool = False
+    sent_labels: Callable[[], Iterable[str]] = tuple
+    """Returns the labels that this run may create in the lake."""
 
     def plan(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
         """Plan every block. A run with targets or a scope plans none, and one with exclusions no trash rule: a rule may
@@ -78,13 +80,13 @@ class ManifestBlocks:
         )
         downloads = self._downloads(observer)
         self._notes_on_classes(downloads)
+        self._notes_on_labels(downloads)
         noted: set[str] = set()
         drawn = {download.spec.block for download in downloads if not download.nothing_drawn}
         for download in downloads:
             self._notes_on_splits(download)
             if download.missing and download.spec.split is None:
-                message = f"the lake does not have the collection '{download.spec.key}' yet, so nothing is downloaded"
-                self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.spec.declared_at))
+                self.notes.append(self._note_on_missing(download.spec))
             if download.stale:
                 clause = _words_on_stale(download)
                 where = download.spec.declared_at
@@ -122,6 +124,36 @@ class ManifestBlocks:
                 )
                 self.notes.append(Note(NoteCode.TRASH_WITHOUT_COLLECTION, message, where))
         return downloads, rules
+
+    def _note_on_missing(self, spec: DownloadSpec) -> Note:
+        """Return the note on a collection that is not in the lake: an error, unless the manifest creates it."""
+        name, media_type = spec.selection.collection, spec.selection.type
+        if any((one.name, key_of(one).type) == (name, media_type) for one in self.manifest.collections):
+            message = f"the lake does not have the collection '{name}' yet, so nothing is downloaded"
+            return Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, spec.declared_at)
+        message = (
+            f"the lake does not have a collection '{name}', so nothing is downloaded; correct its name or its type"
+        )
+        return Note(NoteCode.COLLECTION_UNKNOWN, message, spec.declared_at)
+
+    def _notes_on_labels(self, downloads: Sequence[DownloadPlan]) -> None:
+        """Note labels of queries that the lake does not have. A query that selects something is not questioned."""
+        assert self.client is not None
+        selecting = {one.spec.block for one in downloads if one.missing or one.selects_files}
+        empty = [one for one in downloads if one.spec.selection.query and one.spec.block not in selecting]
+        if not empty:
+            return
+        from metalake_sync.remote.query_labels import labels_of_query, listed_labels, unknown_labels
+
+        empty = [one for one in empty if any(labels_of_query(one.spec.selection.query))]
+        known = listed_labels(self.client) if empty else None
+        if known is None:
+            return
+        known += [*self.sent_labels()]
+        for block in dict.fromkeys(one.spec.block for one in empty):
+            specs = [one.spec for one in empty if one.spec.block == block]
+            for clause in unknown_labels((spec.selection.query for spec in specs), known):
+                self.notes.append(Note(NoteCode.LABEL_UNKNOWN, clause, specs[0].declared_at))
 
     def _notes_on_classes(self, downloads: Sequence[DownloadPlan]) -> None:
         """Note labels without a class id, and class ids that change. Folders with the same change share a note."""

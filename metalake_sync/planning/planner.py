@@ -7,7 +7,7 @@ collection (`collection_planner`), or change anything but caches and markers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,7 @@ class Planner:
             places = desired.keys(), addressed.metadata.keys()
             self._notes += notes_on_conflicts(self.state, self.lake, *places, self.manifest.source)
         self._notes += self._notes_on_other_manifests(plans, recorded, desired, addressed or UnmanagedSources())
-        blocks = self._blocks()
+        blocks = self._blocks(lambda: _labels_of(desired.values(), addressed))
         downloads, trash_rules = blocks.plan()
         findings = self._check_sources(plans, addressed_plans, desired, addressed, recorded)
         self._notes += notes_on(findings)
@@ -287,7 +287,7 @@ class Planner:
         planned = {plan.key: desired[plan.key] for plan in plans}
         return plan_attachments(self.manifest, self.state.attached.of(self.lake), planned, addressed)
 
-    def _blocks(self) -> ManifestBlocks:
+    def _blocks(self, sent_labels: Callable[[], Iterable[str]] = tuple) -> ManifestBlocks:
         return ManifestBlocks(
             self.manifest,
             self.state,
@@ -297,6 +297,7 @@ class Planner:
             self.emit,
             self._notes,
             downloads_only=self.downloads_only,
+            sent_labels=sent_labels,
         )
 
     # Notes.
@@ -347,6 +348,15 @@ class Planner:
 
 def _unusable(notes: Iterable[Note]) -> int:
     return sum(note.code in UNUSABLE for note in notes)
+
+
+def _labels_of(collections: Iterable[DesiredCollection], elsewhere: UnmanagedSources | None) -> Iterator[str]:
+    """The labels of all annotation sources."""
+    for collection in collections:
+        for index in collection.annotations.values():
+            yield from index.labels()
+    for index in elsewhere.annotations.values() if elsewhere is not None else ():
+        yield from index.labels()
 
 
 def _blocks_elsewhere(note: Note, key: CollectionKey, chosen: Chosen) -> bool:

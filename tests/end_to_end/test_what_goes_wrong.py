@@ -325,7 +325,7 @@ def test_a_json_log_changes_standard_error_and_not_standard_output(small_world: 
     assert done.code == 3
     assert "Applied: 1 collection created, 2 files uploaded" in done.out
     assert [json.loads(line)["message"] for line in done.err.splitlines()] == [
-        "1 file or folder could not be read; see the notes above"
+        "1 part of the manifest could not be read or carried out; see the notes above"
     ]
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, observes, takes_manifest
+from metalake_sync.cli.manifest_options import ComparisonFlags, ManifestFlags, compares, takes_manifest
 from metalake_sync.cli.markdown_plan import markdown_plan
-from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
+from metalake_sync.cli.options import IGNORE_COMPATIBILITY, on_command_line, option
 from metalake_sync.cli.plan_lines import plan_lines
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.terminal import count, echo_json, shown, size
@@ -35,10 +35,10 @@ MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wro
 
 @click.command("drift", epilog="Example: metalake-sync drift birds.yaml --detailed-exitcode")
 @takes_manifest
-@observes
+@compares
 @option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there is drift.")
 @option("--markdown", is_flag=True, help="Print Markdown, for the summary of a pipeline job.")
-def drift_command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdown: bool) -> None:
+def drift_command(flags: ManifestFlags, compared: ComparisonFlags, detailed_exitcode: bool, markdown: bool) -> None:
     """Compare the lake with what was last applied, with a full refresh. Changes nothing.
 
     The output is the plan that would undo the drift. Local changes of files and of the manifest are ignored, and so are
@@ -47,7 +47,7 @@ def drift_command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, 
     from metalake_sync.operations.comparison import find_drift
 
     with closing(flags.words(silent=flags.as_json or markdown)) as listener:
-        plan = find_drift(flags.engine(listener, run.options()))
+        plan = find_drift(flags.engine(listener, compared.options()))
     if flags.as_json:
         from metalake_sync.documents.base import to_json
 
@@ -86,7 +86,7 @@ def _differences(plan: PlanDocument) -> int:
     epilog="Examples: metalake-sync check birds.yaml --download; metalake-sync check birds.yaml --sources --json",
 )
 @takes_manifest
-@observes
+@compares
 @option(
     "--sources",
     is_flag=True,
@@ -95,21 +95,25 @@ def _differences(plan: PlanDocument) -> int:
 )
 @option("--download", is_flag=True, help="Also download every file and compare its hash.")
 @option("--detailed-exitcode", is_flag=True, help="Exit with 2 instead of 1 if a file is missing or differs.")
-def check_command(flags: ManifestFlags, run: RunFlags, sources: bool, download: bool, detailed_exitcode: bool) -> None:
+def check_command(
+    flags: ManifestFlags, compared: ComparisonFlags, sources: bool, download: bool, detailed_exitcode: bool
+) -> None:
     """Verify that the lake has each synced file with the right size. Changes nothing.
 
     Exits with 1 if a file is missing or differs. With --sources, runs the checks of the manifest ('checks') on all
     local files and annotations, also on those that a plan would not send.
     """
     if sources:
-        if download:
-            raise UsageError("--sources does not work together with --download", remedy="Remove one of the two.")
-        _check_sources(flags, run)
+        for flag in ("--download", "--detailed-exitcode", "--parallelism", "--retry-for", "--ignore-compatibility"):
+            if on_command_line(flag):
+                remedy = f"Remove {flag}, or check the lake without --sources."
+                raise UsageError(f"--sources does not work together with {flag}", remedy=remedy)
+        _check_sources(flags, compared)
         return
     from metalake_sync.operations.comparison import check
 
     with closing(flags.words(silent=flags.as_json)) as listener:
-        checked = check(flags.engine(listener, run.options()), download=download)
+        checked = check(flags.engine(listener, compared.options()), download=download)
     wrong = checked.mismatches
     if flags.as_json:
         echo_json(json.dumps(asdict(checked), indent=2))
@@ -129,12 +133,12 @@ FINDINGS_SHOWN = 10
 """How many findings of one kind are shown one by one."""
 
 
-def _check_sources(flags: ManifestFlags, run: RunFlags) -> None:
+def _check_sources(flags: ManifestFlags, compared: ComparisonFlags) -> None:
     from metalake_sync.core.checks import failed, grouped, headline
     from metalake_sync.operations.source_check import check_sources
 
     with closing(flags.words(silent=flags.as_json)) as listener:
-        engine = flags.engine(listener, run.options())
+        engine = flags.engine(listener, compared.options())
         checked = check_sources(engine)
     errors = len(failed(checked.findings))
     warnings = len(checked.findings) - errors

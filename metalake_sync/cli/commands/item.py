@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +20,7 @@ from metalake_sync.cli.selection_options import (
     sort_options,
     takes_place,
 )
-from metalake_sync.cli.terminal import count, shown
+from metalake_sync.cli.terminal import count, shown, size
 
 if TYPE_CHECKING:
     from metalake_sync.api import DownloadResult, ItemInfo, MetaLake
@@ -78,10 +78,14 @@ def list_items(
                 collection_id, query=narrow.query, filter=narrow.filter(), sort=sort, fields=fields
             )
         found = islice(items, limit)
+        first = next(found, None)
+        if first is None:
+            narrow.check_labels(lake)
+        listed = chain([first] if first is not None else [], found)
         if flags.as_json:
-            flags.show(list(found), lambda: iter(()))
+            flags.show(list(listed), lambda: iter(()))
         else:
-            for item in found:
+            for item in listed:
                 details = "".join(f"  {name}={value}" for name, value in item.details.items())
                 click.echo(f"{item.id}  {shown(item.unique_name)}{shown(details)}")
 
@@ -100,6 +104,8 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
             number = lake.get_item_count_from_collection(
                 _collection_id(lake, place), query=narrow.query, filter=narrow.filter()
             )
+        if not number:
+            narrow.check_labels(lake)
     flags.show({"count": number}, lambda: iter([str(number)]))
 
 
@@ -166,8 +172,9 @@ def downloaded(result: DownloadResult) -> Iterator[str]:
     for note in result.notes:
         yield f"note: {shown(note)}"
     annotations = f", annotations in {shown(str(result.annotations[0]))}" if result.annotations else ""
+    received = f" ({size(result.bytes_received)})" if result.bytes_received else ""
     yield (
-        f"{shown(str(result.folder))}: {count(len(result.fetched), 'file')} downloaded,"
+        f"{shown(str(result.folder))}: {count(len(result.fetched), 'file')} downloaded{received},"
         f" {result.unchanged} unchanged{annotations}"
     )
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from metalake_sync.cli.manifest_options import SAFE, ManifestFlags, takes_manifest
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
-from metalake_sync.cli.terminal import count, echo_json, size
+from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.errors import ExitCode, GuardStopped, ManifestError, ManifestErrors, UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.core.plan import Plan
 
 IGNORED_FOLDERS = (".metalake-sync/", ".metalake/")
 
@@ -55,7 +59,7 @@ def _keep_out_of_git(gitignore: Path) -> list[str]:
 
 @click.command("validate", epilog="Example: metalake-sync validate birds.yaml --online")
 @takes_manifest
-@option("--online", is_flag=True, help="Also ask the lake to check tags and metadata fields.")
+@option("--online", is_flag=True, help="Also ask the lake to check the tags and metadata fields, and say so.")
 @SAFE
 @IGNORE_COMPATIBILITY
 def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility: bool) -> None:
@@ -100,6 +104,22 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
         f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"
         f" {count(summary.annotate, 'annotation set')}."
     )
+    if online:
+        click.echo(_asked_words(plan, shown(engine.manifest.model.remote.url)))
+
+
+def _asked_words(plan: Plan, lake: str) -> str:
+    """Return what `--online` asked the lake."""
+    from metalake_sync.planning.written_names import MetadataNames
+
+    names = MetadataNames.written_by(plan)
+    asked = [
+        *([count(len(names.tags), "tag")] if names.tags else []),
+        *([count(len(names.fields), "metadata field")] if names.fields else []),
+    ]
+    if not asked:
+        return f"{lake} answers. The manifest writes no tag and no metadata field that it could check."
+    return f"{lake} accepts the manifest's {' and '.join(asked)}."
 
 
 @click.command("schema", epilog="Example: metalake-sync schema > manifest.schema.json")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from metalake_sync.cli.approval import Approval
 from metalake_sync.cli.log_lines import log_error
 from metalake_sync.cli.manifest_options import (
     LOCK_TIMEOUT,
@@ -25,7 +26,7 @@ from metalake_sync.cli.manifest_options import (
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import option
 from metalake_sync.cli.render_plan import footer, render_plan
-from metalake_sync.cli.terminal import can_ask, count, echo_json, shown
+from metalake_sync.cli.terminal import count, echo_json, shown
 from metalake_sync.core.checks import failed
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
@@ -34,7 +35,6 @@ from metalake_sync.documents.saved_files import is_saved_plan, load_plan, manife
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from metalake_sync.core.plan import Plan
     from metalake_sync.report.pages import Report
 
 FULL = option("--full", is_flag=True, help="List every file, also those that change in the same way.")
@@ -182,13 +182,7 @@ def apply_command(
     """
     named = flags.manifest
     listener = flags.listener()
-    asks = flags.manifest != "-" and can_ask(as_json=flags.as_json)
-
-    def approve(_plan: Plan) -> bool:
-        if auto_approve or not asks:
-            return auto_approve
-        listener.pause()
-        return click.confirm("Something will be trashed, replaced, removed or overwritten. Continue?", default=False)
+    approve = Approval.of(listener, flags.manifest, approved=auto_approve, as_json=flags.as_json)
 
     try:
         options = replace(run.options(), max_delete=max_delete_of(max_delete), workers=workers)
@@ -238,8 +232,8 @@ def apply_command(
         listener.close()
     if applied.finished.failed or applied.unreadable:
         if applied.unreadable and not flags.as_json:
-            unreadable = count(applied.unreadable, "file or folder", "files or folders")
-            log_error(f"{unreadable} could not be read; see the notes above", json_log=flags.json_log)
+            parts = count(applied.unreadable, "part of the manifest", "parts of the manifest")
+            log_error(f"{parts} could not be read or carried out; see the notes above", json_log=flags.json_log)
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from metalake_sync.cli.approval import Approval
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, CallFlags, ManifestFlags, takes_calls, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import can_ask, shown
+from metalake_sync.cli.terminal import shown
 from metalake_sync.core.events import Event, PlanMade
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.documents.saved_files import save_plan
@@ -66,14 +67,7 @@ def revert_command(
             plans.append(event.plan)
         listener(event)
 
-    asks = flags.manifest != "-" and can_ask(as_json=flags.as_json)
-
-    def approve(_plan: Plan) -> bool:
-        if auto_approve or not asks:
-            return auto_approve
-        listener.pause()
-        return click.confirm("Something will be removed or overwritten. Continue?", default=False)
-
+    approve = Approval.of(listener, flags.manifest, approved=auto_approve, as_json=flags.as_json)
     failed = False
     try:
         engine = flags.engine(emit, calls.options())

@@ -50,6 +50,8 @@ def collection(
         whole = not (narrow.query.strip() or wanted)
         number = lake.get_item_count_from_collection(found.id, query=narrow.query, filter=wanted)
         items = lake.get_item_list_from_collection(found.id, query=narrow.query, filter=wanted)
+        if not (whole or number):
+            narrow.check_labels(lake)
         what = f"the collection {shown(name)} ({found.type.value}) with {count(number, 'item')}" if whole else None
         _trash(
             _Selection(flags, verbose, auto_approve, number, what),
@@ -77,6 +79,8 @@ def whole_lake(
         )
     with flags.lake() as lake:
         number = lake.get_item_count_from_metalake(content_type, query=narrow.query, filter=wanted)
+        if not number:
+            narrow.check_labels(lake)
         items = lake.get_item_list_from_datalake(content_type, query=narrow.query, filter=wanted)
         _trash(
             _Selection(flags, verbose, auto_approve, number, None),

@@ -1,0 +1,238 @@
+"""The command line in daily use: what it refuses, asks, warns of and shows."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.cli.approval import approval_question
+from metalake_sync.core.plan import Plan
+from metalake_sync.errors import ExitCode
+from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.state.store import StateStore
+from tests.embedded_lake.talk import png
+from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes, with_pruned
+
+
+@pytest.fixture
+def labeled(world: World) -> World:
+    """Two images in the lake; one has a shape of the label bird."""
+    world.images("a.png", "b.png")
+    world.write("boxes.json", boxes(a_png=[[1, 2, 3, 4]]))
+    human = {"operation": "human", "kind": "human", "source": "boxes.json"}
+    world.manifest({**BIRDS, "annotations": [human]})
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+def in_terminal(world: World, *words: str, answers: Sequence[str] = ()) -> tuple[int, str]:
+    """Run a command on a terminal of 80 columns, answer its prompts, and return its exit code and output."""
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, *words], stdin=there, stdout=there, stderr=there, cwd=world.folder,
+        env={**world.environment(), "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(there)
+    said, waiting = b"", list(answers)
+    while True:
+        try:
+            read = os.read(here, 4096)
+        except OSError:
+            break
+        if not read:
+            break
+        said += read
+        if waiting and said.rstrip().endswith(b"[y/N]:"):
+            os.write(here, waiting.pop(0).encode() + b"\n")
+    code = process.wait(timeout=60)
+    os.close(here)
+    return code, said.decode().replace("\r", "")
+
+
+# One collection, downloaded by its name.
+
+
+def test_pull_of_a_collection_takes_a_query_and_names_files(labeled: World) -> None:
+    words = ("pull", "manifest.yaml", "--collection", "birds", "--to", "out", "--annotations", "none")
+    labeled.good(*words, "--query", "annotation.label=bird", "--naming", "name")
+    assert [path.name for path in (labeled.folder / "out").iterdir()] == ["a.png"]
+
+
+def test_a_dry_run_of_pull_shows_the_files_and_writes_none(labeled: World) -> None:
+    words = ("pull", "manifest.yaml", "--collection", "birds", "--to", "out")
+    done = labeled.good(*words, "--dry-run")
+    assert "<= b.png" in done.out
+    assert not (labeled.folder / "out").exists()
+    (event,) = labeled.good(*words, "--dry-run", "--json").events
+    assert (event["message_type"], event["plan"]["summary"]["download"]) == ("plan", 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--collection", "brids"), "the lake does not have a collection 'brids'"),
+        (("--collection", "birds", "--type", "video"), "the lake does not have a collection 'birds'"),
+        (("--collection", "birds", "--query", "annotation.label=brid"), "Did you mean 'bird'?"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_pull_of_what_the_lake_does_not_have_is_an_error(
+    labeled: World, words: tuple[str, ...], said: str, dry: tuple[str, ...]
+) -> None:
+    done = labeled.run("pull", "manifest.yaml", "--to", "out", *words, *dry)
+    assert done.code == ExitCode.USAGE
+    assert said in done.err
+    assert done.out == ""
+    assert not (labeled.folder / "out").exists()
+
+
+def test_a_label_of_the_lake_that_no_image_has_is_not_an_error(labeled: World) -> None:
+    query = "annotation.label=BIRD and metadata.Tags=night"
+    labeled.good("pull", "manifest.yaml", "--collection", "birds", "--to", "out", "--query", query)
+
+
+@pytest.mark.parametrize("command", ["pull", "apply", "plan"])
+def test_a_download_of_a_collection_or_label_that_does_not_exist_leaves_the_rest_to_run(
+    labeled: World, command: str
+) -> None:
+    labeled.manifest(
+        downloads=[
+            {"collection": "brids", "to": "one"},
+            {"collection": "birds", "to": "two", "query": "annotation.label=brid"},
+            {"collection": "birds", "to": "three"},
+        ]
+    )
+    done = labeled.run(command, "manifest.yaml")
+    assert done.code == ExitCode.SOME_FAILED
+    assert re.search(r"error: manifest.yaml:\d+:\d+: the lake does not have a collection 'brids'", done.out)
+    assert re.search(r"error: manifest.yaml:\d+:\d+: the lake does not have the label 'brid'", done.out)
+    assert (labeled.folder / "three").exists() is (command != "plan")
+
+
+def test_a_download_of_labels_that_the_same_run_sends_is_not_an_error(world: World) -> None:
+    world.talk.upload({"old.png": png()}, "birds")
+    world.images("a.png")
+    world.write("boxes.json", boxes(a_png=[[1, 2, 3, 4]]))
+    human = {"operation": "human", "kind": "human", "source": "boxes.json"}
+    download = {"collection": "birds", "to": "out", "query": "annotation.label=bird"}
+    world.manifest({**BIRDS, "annotations": [human]}, downloads=[download])
+    world.good("apply", "manifest.yaml")
+    assert [path.name for path in (world.folder / "out").iterdir()] == ["birds_a.png"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("item", "list", "--collection", "birds"),
+        ("item", "count", "--lake", "image"),
+        ("item", "download", "--lake", "image", "--to", "out"),
+        ("trash", "collection", "birds"),
+        ("trash", "lake", "image"),
+    ],
+)
+def test_single_calls_refuse_a_label_that_does_not_exist(labeled: World, words: tuple[str, ...]) -> None:
+    done = labeled.run(*words, "--query", "metadata.Tags=a and annotation.label=brid")
+    assert done.code == ExitCode.USAGE
+    assert "the lake does not have the label 'brid'" in done.err
+
+
+# Options that a command would ignore.
+
+
+@pytest.mark.parametrize("command", ["drift", "check"])
+@pytest.mark.parametrize("option", [("--refresh", "none"), ("--checksum",), ("--bwlimit", "10k")])
+def test_comparisons_refuse_options_that_they_would_ignore(
+    labeled: World, command: str, option: tuple[str, ...]
+) -> None:
+    done = labeled.run(command, "manifest.yaml", *option)
+    assert done.code == ExitCode.USAGE
+    assert f"No such option '{option[0]}'" in done.err
+    # An environment variable is for every command that has the option.
+    labeled.good(command, "manifest.yaml", METALAKE_SYNC_REFRESH="none", METALAKE_SYNC_CHECKSUM="1")
+
+
+def test_a_check_of_the_sources_refuses_options_that_concern_the_lake(labeled: World) -> None:
+    for option in (("--retry-for", "5"), ("--parallelism", "2"), ("--detailed-exitcode",)):
+        done = labeled.run("check", "manifest.yaml", "--sources", *option)
+        assert done.code == ExitCode.USAGE
+        assert option[0] in done.err
+    labeled.good("check", "manifest.yaml", "--sources", METALAKE_SYNC_RETRY_FOR="5")
+
+
+@pytest.mark.parametrize("option", [("--refresh", "full"), ("--target", "birds"), ("--checksum",)])
+def test_pull_refuses_options_that_it_would_ignore(labeled: World, option: tuple[str, ...]) -> None:
+    labeled.manifest(downloads=[{"collection": "birds", "to": "out"}])
+    assert labeled.run("pull", "manifest.yaml", *option).code == ExitCode.USAGE
+
+
+# What the lake was asked.
+
+
+def test_validate_online_says_what_it_asked(world: World) -> None:
+    world.images("a.png")
+    world.manifest({**BIRDS, "metadata": {"Camera": "A", "Tags": ["day", "dry"]}})
+    url = world.lake.url
+    done = world.good("validate", "--online", "manifest.yaml")
+    assert f"{url} accepts the manifest's 2 tags and 1 metadata field." in done.out
+    world.manifest(BIRDS)
+    assert f"{url} answers." in world.good("validate", "--online", "manifest.yaml").out
+    assert url not in world.good("validate", "manifest.yaml").out
+
+
+# Approval.
+
+
+def test_the_question_states_what_is_destroyed_in_numbers(world: World) -> None:
+    with_pruned(world, "a.png", "b.png", "c.png", "d.png")
+    for name in ("a.png", "b.png"):
+        (world.folder / "images" / name).unlink()
+    world.write("images/c.png", png(50, 20, salt=b"new"))
+    code, said = in_terminal(world, "apply", "manifest.yaml", answers=["y"])
+    assert "This will trash 2 files and replace 1 file. Continue? [y/N]:" in said
+    assert code == 0
+    assert world.names() == ["c.png", "d.png"]
+    (world.folder / "images" / "d.png").unlink()
+    code, said = in_terminal(world, "apply", "manifest.yaml", answers=["n"])
+    assert "This will trash 1 file. Continue?" in said
+    assert (code, world.names()) == (ExitCode.GUARDED, ["c.png", "d.png"])
+
+
+def test_the_question_counts_what_another_client_wrote() -> None:
+    def some(number: int, name: str, overwrites: bool) -> list[SimpleNamespace]:
+        one = SimpleNamespace(action_name=name, items_counted=1, needs_approval=True, overwrites=overwrites)
+        return [one] * number
+
+    harmless = SimpleNamespace(action_name="upload", items_counted=1, needs_approval=False)
+    actions = [
+        harmless,
+        *some(3, "annotate", overwrites=True),
+        *some(1, "update_metadata", overwrites=True),
+        *some(1, "remove_annotations", overwrites=True),
+        *some(1, "remove_annotations", overwrites=False),
+    ]
+    assert approval_question(cast(Plan, SimpleNamespace(actions=lambda: iter(actions)))) == (
+        "This will clear 2 annotation sets (1 of them that another client wrote), overwrite 3 annotation sets that"
+        " another client wrote and overwrite the metadata of 1 file or collection that another client wrote. Continue?"
+    )
+
+
+def test_the_time_of_a_run_excludes_waiting_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    recorder = Recorder(
+        cast(StateStore, None), "run", "lake", {}, lambda _event: None, RequestCounter(), 0, _started=100.0
+    )
+    clock[0] += 2
+    with recorder.paused():
+        clock[0] += 3600
+    clock[0] += 1
+    assert recorder.finish().seconds == 3
