@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from metalake_sync.api.connected import local_path
 from metalake_sync.api.objects import with_files
 from metalake_sync.api.results import ApplyResult, FailedItem, SomeFailed
+from metalake_sync.core.diff_sets import ConflictDecision, OnDrift, SetKey
 from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
@@ -221,15 +222,18 @@ class Project:
         targets: tuple[str, ...] | list[str] = (),
         excludes: tuple[str, ...] | list[str] = (),
         max_delete: int | str | None = None,
+        decisions: Mapping[tuple[str, str, str], OnDrift] | None = None,
     ) -> ProjectPlan:
         """Make a plan. Changes nothing in the lake and the sources.
 
         `refresh`: what to read from the lake; `none`: nothing, `list`: names and ids, `full`: also sizes, metadata and
         shapes. `checksum`: hash every file. `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty: everything.
         `excludes`: in the same form, what is left out. `max_delete`: how many files the plan may trash or replace, as a
-        number or a share such as "10%".
+        number or a share such as "10%". `decisions`: what to do about a conflict with another client, in place of the
+        manifest's `on_drift`. A key has the collection (of an unmanaged file: the address, as the plan has it), the
+        file and the operation; a value is "ask", "keep", "merge" or "overwrite".
         """
-        return self._plan(self._observed(self._options(refresh, checksum, targets, excludes, max_delete)))
+        return self._plan(self._observed(self._options(refresh, checksum, targets, excludes, max_delete, decisions)))
 
     def plan_revert(self, run_id: str) -> ProjectPlan:
         """Make the plan that brings back the metadata and annotation sets that the lake had before a run.
@@ -258,12 +262,13 @@ class Project:
         targets: tuple[str, ...] | list[str] = (),
         excludes: tuple[str, ...] | list[str] = (),
         max_delete: int | str | None = None,
+        decisions: Mapping[tuple[str, str, str], OnDrift] | None = None,
     ) -> ApplyResult:
         """Make the lake match the manifest.
 
         `plan`: of `plan` or `plan_revert`, or the file of a saved plan. It counts as approved. It is carried out
         unchanged, or not at all if anything that it depends on has changed (GuardStopped). Without it, a new plan is
-        made with the last five arguments, which are those of `plan`.
+        made with the last six arguments, which are those of `plan`.
 
         `approve`: whether a new plan that trashes, replaces, removes or overwrites anything may be carried out, or a
         function that decides. `check`: raise SomeFailed if items failed; the others are done. `cancelled`: asked a few
@@ -272,7 +277,9 @@ class Project:
 
         Raises GuardStopped, StateLocked, SomeFailed and Interrupted.
         """
-        engine = self._observed(self._options(refresh, checksum, targets, excludes, max_delete), on_event, cancelled)
+        engine = self._observed(
+            self._options(refresh, checksum, targets, excludes, max_delete, decisions), on_event, cancelled
+        )
         allow: Callable[[Plan], bool]
         if plan is None:
             if callable(approve):
@@ -382,6 +389,7 @@ class Project:
         targets: tuple[str, ...] | list[str],
         excludes: tuple[str, ...] | list[str],
         max_delete: int | str | None,
+        decisions: Mapping[tuple[str, str, str], OnDrift] | None = None,
     ) -> RunOptions:
         limit = MaxDelete() if max_delete is None else MaxDelete.parse(str(max_delete))
         if limit is None:
@@ -393,6 +401,7 @@ class Project:
             targets=tuple(targets),
             excludes=tuple(excludes),
             max_delete=limit,
+            decisions={SetKey(*key): ConflictDecision(on_drift) for key, on_drift in (decisions or {}).items()},
         )
 
     def _observed(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, SetAction
 from metalake_sync.core.addresses import FileAt
@@ -40,15 +41,68 @@ OnDrift: TypeAlias = Literal["ask", "keep", "merge", "overwrite"]
 """
 
 
+class SetKey(NamedTuple):
+    """One annotation set of a plan."""
+
+    collection: str
+    """The collection's name. For an unmanaged file, its address as plans show it."""
+    file: str
+    """The name in the collection, or the entry of the source."""
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictDecision:
+    """What a user decided about a conflict, in place of `on_drift`. It holds for the two sets that the user saw."""
+
+    on_drift: OnDrift
+    theirs: str | None = None
+    """The digest of the lake's set. None: whatever the lake has."""
+    ours: str | None = None
+    """The digest of the source's set. None: whatever the source has."""
+
+    def holds_for(self, wanted: DesiredSet, there: RemoteSet | None) -> bool:
+        """Return whether the conflict is the one that was decided. `there`: None for a set without shapes."""
+        theirs = there.digest if there is not None and there.shape_count else EMPTY_SET_DIGEST
+        return self.theirs in (None, theirs) and self.ours in (None, wanted.digest)
+
+
+Decisions: TypeAlias = Mapping[SetKey, ConflictDecision]
+"""The conflicts of a plan that a user decided."""
+
+NO_DECISIONS: Decisions = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class OperationPolicy:
-    """One annotation operation of a collection."""
+    """One annotation operation of a collection, or of an address."""
 
     kind: AnnotationKind
     mode: Literal["replace", "append"] = "replace"
     known: bool = True
     """Whether the operation's source could be read."""
     on_drift: OnDrift = "ask"
+    decided: Mapping[str, ConflictDecision] = field(default_factory=dict)
+    """File → the decision about its set, in place of `on_drift`."""
+
+    def on_drift_for(self, file: str, wanted: DesiredSet, there: RemoteSet | None) -> OnDrift:
+        """Return what happens to one set in conflict."""
+        decision = self.decided.get(file)
+        return decision.on_drift if decision is not None and decision.holds_for(wanted, there) else self.on_drift
+
+
+def decided_merge(decisions: Decisions, key: SetKey) -> bool:
+    """Return whether a user decided to merge a set."""
+    return key in decisions and decisions[key].on_drift == "merge"
+
+
+def decisions_of(decisions: Decisions, collection: str, operation: str) -> dict[str, ConflictDecision]:
+    """Return file → decision for one operation. `collection`: as in `SetKey`."""
+    return {
+        key.file: decision
+        for key, decision in decisions.items()
+        if key.collection == collection and key.operation == operation
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +172,8 @@ def new_sets(
             decisions.take(SetDecision(settled=wanted))
         else:
             policy = operations.get(wanted.operation)
-            decisions.take(_decide_conflict(at, wanted, None, there, reason, policy.on_drift if policy else "ask"))
+            on_drift = policy.on_drift_for(at.name, wanted, there) if policy is not None else "ask"
+            decisions.take(_decide_conflict(at, wanted, None, there, reason, on_drift))
     return decisions
 
 
@@ -150,7 +205,7 @@ def compare_sets(
                 continue  # Another client uploaded the image, so its shapes are left alone.
             wanted = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
         drifted = looked and (there is not None if known is None else has_drifted(known, there))
-        on_drift = policy.on_drift if policy is not None else "ask"
+        on_drift = policy.on_drift_for(at.name, wanted, there) if policy is not None else "ask"
         decision = compare_set(at, wanted, known, there, drifted=drifted, on_drift=on_drift)
         if looked and decision.action is not None:
             action: SetAction = replace(decision.action, compared=True)
@@ -170,12 +225,13 @@ def compare_unmanaged_set(
     wanted: DesiredSet,
     known: RecordedSet | None,
     seen: SeenSet | None = None,
-    on_drift: OnDrift = "ask",
+    policy: OperationPolicy | None = None,
 ) -> SetDecision:
     """Decide about the set of an unmanaged image. `seen`: the lake's set, if it was read and is not the wanted one."""
     if at.lake_id is None and seen is not None:
         at = seen.at
     there = _with_shapes(seen.there) if seen is not None else None
+    on_drift = policy.on_drift_for(at.name, wanted, there) if policy is not None else "ask"
     same = (known.digest if known is not None else EMPTY_SET_DIGEST) == wanted.digest
     drifted = seen is not None and (there is not None if known is None else _has_changed(known, there, same))
     # The same name with another id is another file, which does not have the set that was sent.

@@ -86,7 +86,7 @@ def save_plan(
     """
     from metalake_sync.documents.base import to_json
     from metalake_sync.documents.plan import plan_document
-    from metalake_sync.documents.saved_plan import BasisDocument, SavedPlan
+    from metalake_sync.documents.saved_plan import BasisDocument, DecisionDocument, SavedPlan
     from metalake_sync.manifest.loading import manifest_digest
 
     if engine.manifest.stream:
@@ -114,6 +114,10 @@ def save_plan(
         checksum=options.checksum,
         targets=list(options.targets),
         excludes=list(options.excludes),
+        decisions=[
+            DecisionDocument(**key._asdict(), on_drift=one.on_drift, theirs=one.theirs, ours=one.ours)
+            for key, one in options.decisions.items()
+        ],
         revert=revert,
         destructive=plan.destructive,
         plan=document if document is not None else plan_document(plan),

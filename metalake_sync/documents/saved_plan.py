@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from metalake_sync.core.base_action import ActionKey
+from metalake_sync.core.diff_sets import ConflictDecision, OnDrift, SetKey
 from metalake_sync.core.guards import Approved
 from metalake_sync.documents.base import Document
 from metalake_sync.documents.plan import PlanDocument
@@ -23,6 +24,18 @@ class BasisDocument(Document):
     file: str | None
     operation: str | None
     facts: dict[str, Any]
+
+
+class DecisionDocument(Document):
+    """The decision about one conflict. `collection`: the collection's name, or the address of an unmanaged file.
+    `theirs`, `ours`: the digests of the lake's and of the source's set for which it holds; None: for all."""
+
+    collection: str
+    file: str
+    operation: str
+    on_drift: OnDrift
+    theirs: str | None = None
+    ours: str | None = None
 
 
 class SavedPlan(Document):
@@ -42,6 +55,8 @@ class SavedPlan(Document):
     checksum: bool
     targets: list[str]
     excludes: list[str] = Field(default_factory=list)
+    decisions: list[DecisionDocument] = Field(default_factory=list)
+    """The conflicts that the user decided, in place of `on_drift`."""
     revert: str | None = None
     """The run that the plan reverts. None: the plan makes the lake match the manifest."""
     destructive: bool
@@ -57,6 +72,10 @@ class SavedPlan(Document):
             checksum=self.checksum,
             targets=tuple(self.targets),
             excludes=tuple(self.excludes),
+            decisions={
+                SetKey(one.collection, one.file, one.operation): ConflictDecision(one.on_drift, one.theirs, one.ours)
+                for one in self.decisions
+            },
             targets_may_miss=True,
         )
 

@@ -13,7 +13,13 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.diff import CollectionRules
-from metalake_sync.core.diff_sets import OperationPolicy
+from metalake_sync.core.diff_sets import (
+    Decisions,
+    OperationPolicy,
+    SetKey,
+    decided_merge,
+    decisions_of,
+)
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.shapes import ImageRecord
@@ -88,6 +94,8 @@ class DesiredCollection:
     declared_at: str = ""
     left_alone: dict[str, OperationPolicy] = field(default_factory=dict)
     """Operations whose source is broken, so that their sets in the lake stay as they are."""
+    decisions: Decisions = field(default_factory=dict)
+    """The conflicts that a user decided, of all collections."""
     annotation_cache: AnnotationCache | None = None
     """Keeps the annotation indexes open when this is closed."""
     read_before: bool = False
@@ -104,6 +112,17 @@ class DesiredCollection:
                 continue
             found[operation] = DesiredSet(operation, index.kind, image.digest, image.shape_count)
         return found
+
+    def may_merge(self, operation: str, name: str) -> bool:
+        """Return whether a set in conflict may be merged with the lake's."""
+        key = SetKey(self.key.name, name, operation)
+        return self.annotations[operation].on_drift == "merge" or decided_merge(self.decisions, key)
+
+    def operation_policy(self, operation: str) -> OperationPolicy:
+        """Return the policy of an operation whose source could be read."""
+        index = self.annotations[operation]
+        decided = decisions_of(self.decisions, self.key.name, operation)
+        return OperationPolicy(index.kind, index.mode, on_drift=index.on_drift, decided=decided)
 
     def record(self, operation: str, name: str) -> ImageRecord:
         """Read the shapes of a file from the annotation index. Call it only for names that have a set."""
@@ -214,11 +233,7 @@ def collection_rules(desired: DesiredCollection, state: StateStore, handle: Coll
         desired.key,
         desired.policy,
         state.metadata_sets.values,
-        {
-            operation: OperationPolicy(index.kind, index.mode, on_drift=index.on_drift)
-            for operation, index in desired.annotations.items()
-        }
-        | desired.left_alone,
+        {operation: desired.operation_policy(operation) for operation in desired.annotations} | desired.left_alone,
         unfinished,
         records_fingerprints=not state.is_shared,
     )

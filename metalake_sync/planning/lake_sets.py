@@ -78,7 +78,8 @@ class LakeSetComparer:
             return replace(found, as_desired=True)
         if as_recorded:
             return found
-        merge = merge_with_lake(base, ours, back, index.kind, image) if index.on_drift == "merge" else None
+        may_merge = self.desired.may_merge(operation, name)
+        merge = merge_with_lake(base, ours, back, index.kind, image) if may_merge else None
         return replace(found, shapes=back, merge=merge)
 
     def _source(self, operation: str, name: str) -> ImageRecord | None:

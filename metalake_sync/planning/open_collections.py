@@ -58,11 +58,11 @@ def open_collections(
     errors: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(
-                open_collection(
-                    manifest, collection, readings, on_skipped, cache, memo, scoped=scoped, spelling=spelling
-                )
+            one = open_collection(
+                manifest, collection, readings, on_skipped, cache, memo, scoped=scoped, spelling=spelling
             )
+            one.decisions = options.decisions
+            opened.append(one)
         except ManifestError as error:
             if on_skipped is not None:
                 on_skipped(SkippedPart(key_of(collection), None, error))

@@ -229,6 +229,7 @@ class Planner:
             self.options.calls_at_once,
             collections,
             full=self.options.refresh == "full",
+            decisions=self.options.decisions,
         )
         try:
             plans = tuple(planner.plan())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
+from metalake_sync.core.diff_sets import Decisions
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
 from metalake_sync.core.targets import Chosen, Target, parse_targets
@@ -95,6 +96,9 @@ class RunOptions:
     """Continue if the lake reports that it is not compatible with our version of the protocol."""
     only_part: bool = False
     """Whether the run covers only a part of the manifest, also without targets, exclusions and scope."""
+
+    decisions: Decisions = field(default_factory=dict)
+    """The conflicts that a user decided, in place of `on_drift`."""
 
     is_cancelled: Callable[[], bool] | None = None
     """Asked a few times a second while the run transfers files. It ends the run with Interrupted. None: never."""

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from metalake_sync.core.actions import RemoveAnnotations
 from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.diff_metadata import compare_unmanaged_metadata
-from metalake_sync.core.diff_sets import SeenSet, compare_unmanaged_set, set_left
+from metalake_sync.core.diff_sets import (
+    NO_DECISIONS,
+    Decisions,
+    OperationPolicy,
+    SeenSet,
+    compare_unmanaged_set,
+    decisions_of,
+    set_left,
+)
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import AddressedPlan
@@ -45,6 +53,7 @@ class UnmanagedPlanner:
 
     `client`: None does not ask the lake. `lake`: the identity of the lake in the state. `collections`: those of the
     manifest, which may annotate the same images. `full`: also compare metadata and sets with the lake.
+    `decisions`: the conflicts that a user decided.
     """
 
     def __init__(
@@ -57,8 +66,10 @@ class UnmanagedPlanner:
         collections: Iterable[DesiredCollection] = (),
         *,
         full: bool = False,
+        decisions: Decisions = NO_DECISIONS,
     ) -> None:
         self._sources = sources
+        self._decisions = decisions
         self._collections = list(collections)
         self._state = state
         self._lake = lake
@@ -121,6 +132,10 @@ class UnmanagedPlanner:
         plan = AddressedPlan(address, operation)
         missing = self._missing(address, operation, entries_of.changed, wanted, found, index)
         seen: Mapping[str, SeenSet] = {}
+        policy: OperationPolicy | None = None
+        if index is not None:
+            decided = decisions_of(self._decisions, str(address), operation)
+            policy = OperationPolicy(index.kind, index.mode, on_drift=index.on_drift, decided=decided)
         cleared = {
             entry: DesiredSet(operation, known.kind, EMPTY_SET_DIGEST, 0)
             for entry, known in entries_of.sent.items()
@@ -132,15 +147,14 @@ class UnmanagedPlanner:
 
             records = self._state.of_address(self._lake, address)
             kind = index.kind if index is not None else kinds.pop()
-            compared = ComparedSets(operation, kind, {**cleared, **wanted}, records, index)
+            compared = ComparedSets(operation, kind, {**cleared, **wanted}, records, index, policy)
             seen = self._reader.differing_sets(address, compared)
         for entry, desired in wanted.items():
             if entry in missing:
                 continue
             sent = None if (address, operation, entry) in claims.resent else entries_of.sent.get(entry)
             at = _file_at(address, entry, found)
-            on_drift = index.on_drift if index is not None else "ask"
-            decision = compare_unmanaged_set(at, desired, sent, seen.get(entry), on_drift)
+            decision = compare_unmanaged_set(at, desired, sent, seen.get(entry), policy)
             self.notes += decision.notes
             if decision.action is not None:
                 plan.actions.append(decision.action)
@@ -157,8 +171,8 @@ class UnmanagedPlanner:
                 continue
             gone = set_left(_file_at(address, entry, found), entries_of.sent[entry], mode)
             if gone is not None and entry in seen:
-                at, on_drift = gone.at, index.on_drift if index is not None else "ask"
-                decision = compare_unmanaged_set(at, cleared[entry], entries_of.sent[entry], seen[entry], on_drift)
+                at = gone.at
+                decision = compare_unmanaged_set(at, cleared[entry], entries_of.sent[entry], seen[entry], policy)
                 self.notes += decision.notes
                 if decision.kept is not None:
                     plan.kept.append((at, decision.kept))

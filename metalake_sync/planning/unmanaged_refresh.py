@@ -15,7 +15,7 @@ from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.readback import is_as_sent, read_back
 from metalake_sync.core.addresses import Address, By, FileAt
-from metalake_sync.core.diff_sets import SeenSet
+from metalake_sync.core.diff_sets import OperationPolicy, SeenSet
 from metalake_sync.core.metadata import MetadataValues
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, MediaType, RemoteSet
@@ -101,7 +101,7 @@ class UnmanagedReader:
             found = RemoteSet(digest, len(shapes), as_desired=False, as_recorded=as_recorded)
             if not as_recorded:
                 merge = None
-                if compared.merges and not source.normalized and (base is None or not base.normalized):
+                if compared.may_merge(one.at.name) and not source.normalized and (base is None or not base.normalized):
                     merge = merge_with_lake(base, source, back, compared.kind, "")
                 found = replace(found, shapes=back, merge=merge)
             yield one.at.name, SeenSet(one.at, found)
@@ -118,10 +118,13 @@ class ComparedSets:
     records: PlaceRecords
     index: AnnotationIndex | None
     """The source. None: the manifest dropped it."""
+    policy: OperationPolicy | None = None
 
-    @property
-    def merges(self) -> bool:
-        return self.index is not None and self.index.on_drift == "merge"
+    def may_merge(self, entry: str) -> bool:
+        if self.policy is None:
+            return False
+        decision = self.policy.decided.get(entry)
+        return "merge" in (self.policy.on_drift, decision.on_drift if decision is not None else None)
 
     def source(self, entry: str) -> ImageRecord:
         """The source's set."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from metalake_sync import Project
+from metalake_sync.core.diff_sets import OnDrift
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.embedded_lake.crawl import crawl
 from tests.embedded_lake.talk import Session, box, image_set, png, settings, talk_to
@@ -656,3 +658,27 @@ def test_a_conflict_of_an_unmanaged_set_is_decided_like_one_of_a_managed_set(
         run = next(one["id"] for one in runs if one["actions"])
         world.good("revert", run, "--auto-approve", "manifest.yaml")
         assert in_lake() == [[1, 1, 8, 8], [20, 12, 6, 6]]
+
+
+@pytest.mark.parametrize("on_drift", ["keep", "merge", "overwrite"])
+def test_a_user_decides_a_conflict_of_an_unmanaged_set(
+    world: World, on_drift: OnDrift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.talk.upload({name: png(salt=name.encode()) for name in ("x.png", "y.png")}, "theirs")
+    write_conflict(world, "ask", [1, 1, 8, 8])
+    world.good("apply", "manifest.yaml")
+    theirs = [box("bird", 1, 1, 8, 8), box("bird", 20, 12, 6, 6)]
+    assert world.talk.annotate("people", [image_set("theirs_x.png", *theirs)]).status_code == 200
+    write_conflict(world, "ask", [2, 1, 8, 8])
+    for name, value in world.environment().items():
+        monkeypatch.setenv(name, value)
+    project = Project.load(world.folder / "manifest.yaml")
+    (asks,) = project.plan(refresh="full").document.actions
+    assert (asks.address, asks.overwrites) == ("unique names", True)
+    key = ("unique names", asks.file or "", asks.operation or "")
+    plan = project.plan(refresh="full", decisions={key: on_drift})
+    assert [(one.overwrites, one.merges) for one in plan.document.actions] == (
+        [] if on_drift == "keep" else [(None, True if on_drift == "merge" else None)]
+    )
+    project.apply(plan)
+    assert project.plan(refresh="list" if on_drift == "merge" else "full").empty
