@@ -2,8 +2,9 @@
 
 Everything that a user can start goes through it: commands, the watcher, the pages and the Python API.
 
-Owns: opening and closing the lake, the state and its lock, in the right order. Must not: decide what becomes of a file,
-or know of a terminal.
+Owns: opening and closing the lake, the state and its lock, in the right order. Must not: decide what becomes of a
+file, or know of a terminal. Longer than 300 lines, because every way to open and close a lake, a state and its lock
+in order is here.
 """
 
 from __future__ import annotations

@@ -50,6 +50,14 @@ def test_every_module_says_what_it_is_for() -> None:
         assert ast.get_docstring(ast.parse(file.read_text())), file
 
 
+def test_a_long_module_says_why_it_is_long() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        text = file.read_text()
+        if len(text.splitlines()) > 300:
+            docstring = ast.get_docstring(ast.parse(text)) or ""
+            assert "Longer than 300 lines, because" in " ".join(docstring.split()), file
+
+
 def test_the_command_line_starts_without_the_libraries_that_only_a_run_needs() -> None:
     code = "import sys, metalake_sync.cli.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

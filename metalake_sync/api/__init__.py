@@ -8,7 +8,8 @@ from __future__ import annotations
 from metalake_sync.api.annotations import Annotations
 from metalake_sync.api.files import AnnotationSource, Files
 from metalake_sync.api.metadata import Metadata
-from metalake_sync.api.projects import Project, ProjectEvent, ProjectPlan
+from metalake_sync.api.project_values import ProjectEvent, ProjectPlan
+from metalake_sync.api.projects import Project
 from metalake_sync.api.results import (
     ApplyResult,
     CollectionInfo,

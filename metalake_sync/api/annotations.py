@@ -1,7 +1,8 @@
 """Writes and removes annotations of images that are in the lake, by each kind of address.
 
 Owns: the arguments of these calls, the images that the entries of a source match, and the result for each. Must not:
-use a state, or compare a set with the lake's: each set is sent as the source has it.
+use a state, or compare a set with the lake's: each set is sent as the source has it. Longer than 300 lines, because
+each function states its arguments and errors for users.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Uploads and downloads files, with a `Project` for each call.
 
-Owns: the manifest of one block that the arguments of a call become, and the result of a call. Must not: plan or
-send anything; the engine does.
+Owns: the manifest of one block that the arguments of a call become, and the result of a call. Must not: plan or send
+anything; the engine does. Longer than 300 lines, because each function states its arguments and errors for users.
 """
 
 from __future__ import annotations

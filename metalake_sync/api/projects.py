@@ -1,12 +1,11 @@
 """`Project`: a manifest with its state and its lake, for orchestrators, notebooks and other programs.
 
-Owns: the arguments and results of these calls, and how a program approves, observes and cancels a run. Must not: print,
-end the process, or decide what becomes of a file.
+Owns: the arguments of these calls, and how a program approves and cancels a run. Must not: print, end the process, or
+decide what becomes of a file. Longer than 300 lines, because each method states its arguments and errors for users.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import shutil
@@ -15,40 +14,35 @@ import threading
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import SecretStr
 
 from metalake_sync.api.connected import local_path
 from metalake_sync.api.objects import with_files
-from metalake_sync.api.results import ApplyResult, FailedItem, SomeFailed
+from metalake_sync.api.project_values import (
+    Approve,
+    OnEvent,
+    ProjectEvent,
+    ProjectListener,
+    ProjectPlan,
+    apply_result,
+    given_plan,
+    plan_of,
+)
+from metalake_sync.api.results import ApplyResult, SomeFailed
 from metalake_sync.core.diff_sets import ConflictDecision, OnDrift, SetKey
 from metalake_sync.core.events import (
-    ActionDone,
-    ActionFailed,
     Event,
-    Observing,
-    PlanMade,
-    Progress,
-    Resumed,
-    RunFinished,
-    SessionOpened,
-    Waiting,
 )
 from metalake_sync.core.guards import Approved, MaxDelete
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.summary import Summary
-from metalake_sync.documents.base import to_json
-from metalake_sync.documents.events import EventDocument, event_document
-from metalake_sync.documents.plan import PlanDocument, plan_document
-from metalake_sync.documents.saved_files import load_plan, manifest_of, save_plan
-from metalake_sync.engine import Applied, Engine
-from metalake_sync.errors import Interrupted, UsageError
-from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.documents.saved_files import load_plan, manifest_of
+from metalake_sync.engine import Engine
+from metalake_sync.errors import UsageError
 from metalake_sync.manifest import Manifest, compose_manifest, load_manifest
-from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.run_options import Refresh, RunOptions
 from metalake_sync.sources.scratch import explained
 
@@ -56,61 +50,6 @@ if TYPE_CHECKING:
     from metalake_sync.operations.comparison import Checked
     from metalake_sync.operations.state import Status
     from metalake_sync.state.runs import RunRow
-
-ProjectEvent: TypeAlias = EventDocument | Observing | Waiting
-"""An event of a run: those of `apply --json`, steps before the plan exists, and calls that are retried."""
-
-OnEvent: TypeAlias = Callable[[ProjectEvent], None]
-
-Approve: TypeAlias = "bool | Callable[[ProjectPlan], bool]"
-"""Whether a plan that destroys something may be carried out, or a function that decides."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectPlan:
-    """What an apply would do. It stays as it is: `Project.apply` carries out exactly this, or raises GuardStopped."""
-
-    document: PlanDocument = field(repr=False)
-    """The plan as `plan --json` prints it."""
-    destructive: bool
-    """Whether it trashes, replaces, removes or overwrites anything, so that it needs approval."""
-    _plan: Plan = field(repr=False)
-    _engine: Engine = field(repr=False)
-    _revert: str | None = None
-    """The run that the plan reverts."""
-
-    @property
-    def summary(self) -> Summary:
-        """The number of actions by name."""
-        return self.document.summary
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return self._plan.empty
-
-    @property
-    def blocked(self) -> tuple[str, ...]:
-        """Why an apply of this plan raises GuardStopped even if it is approved. Empty: it does not."""
-        return tuple(str(note) for note in self._plan.blocking_notes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON values, in the form of `schemas/plan.schema.json`."""
-        parsed: dict[str, Any] = json.loads(to_json(self.document))
-        return parsed
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file, for `Project.apply` here or on another machine, and for `metalake-sync apply`.
-
-        Raises UsageError for a manifest without a file.
-        """
-        save_plan(self._plan, self._engine, Path(local_path(path)), document=self.document, revert=self._revert)
-
-    def _approved(self) -> Approved:
-        actions = {action.key: dict(action.facts()) for action in self._plan.actions()}
-        return Approved(
-            manifest_digest(self._engine.manifest), self._plan.state_lineage, self._plan.state_serial, actions
-        )
 
 
 class Project:
@@ -300,8 +239,9 @@ class Project:
 
         options = engine.options
         if isinstance(plan, ProjectPlan):
-            options = replace(plan._engine.options, is_cancelled=options.is_cancelled)
-            approved, destructive, revert = plan._approved(), plan.destructive, plan._revert
+            made_with, approved, revert = given_plan(plan)
+            options = replace(made_with, is_cancelled=options.is_cancelled)
+            destructive = plan.destructive
         else:
             path = local_path(plan)
             saved = load_plan(path)
@@ -408,7 +348,7 @@ class Project:
         self, options: RunOptions, on_event: OnEvent | None = None, cancelled: Callable[[], bool] | None = None
     ) -> Engine:
         """Return the engine with the listener and the options of one call."""
-        emit = _Listener(on_event or self._on_event, cancelled)
+        emit = ProjectListener(on_event or self._on_event, cancelled)
         return replace(self._engine, options=replace(options, is_cancelled=cancelled), emit=emit)
 
     def _apply(
@@ -426,36 +366,10 @@ class Project:
         else:
             applied = engine.apply(approve, lock_timeout_s=lock_timeout_s, command=command, approved=approved)
         engine.emit(applied.finished)
-        result = _result(applied)
+        result = apply_result(applied)
         if check and result.failed:
             raise SomeFailed(result.failed, result)
         return result
-
-
-class _Listener:
-    """Passes events on to the program, and ends a run that was cancelled before it changes anything."""
-
-    def __init__(self, on_event: OnEvent | None, cancelled: Callable[[], bool] | None) -> None:
-        self._on_event = on_event
-        self._cancelled = cancelled
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Observing | PlanMade) and self._cancelled is not None and self._cancelled():
-            raise Interrupted.by_program()
-        if self._on_event is None:
-            return
-        match event:
-            case Observing() | Waiting():
-                self._on_event(event)
-            case PlanMade() | Progress() | ActionDone() | ActionFailed() | Resumed() | RunFinished():
-                self._on_event(event_document(event))
-            case SessionOpened():
-                pass
-
-
-def plan_of(plan: Plan, engine: Engine, revert: str | None = None) -> ProjectPlan:
-    """Return a plan for `Project.apply`. `engine`: what made it. `revert`: the run that it reverts."""
-    return ProjectPlan(plan_document(plan), plan.destructive, plan, engine, revert)
 
 
 def project_of(engine: Engine) -> Project:
@@ -463,24 +377,6 @@ def project_of(engine: Engine) -> Project:
     project = Project.__new__(Project)
     project._set_up(engine, None)
     return project
-
-
-def _result(applied: Applied) -> ApplyResult:
-    finished = applied.finished
-    failed = tuple(
-        FailedItem(one.action.file_name or one.action.action_name, one.error, one.retryable) for one in finished.failed
-    )
-    return ApplyResult(
-        finished.run_id,
-        finished.done,
-        failed,
-        finished.bytes_sent,
-        finished.requests,
-        finished.writes,
-        finished.seconds,
-        finished.bytes_received,
-        applied.unreadable,
-    )
 
 
 def _as_written(manifest: Manifest) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class Executor:
     async def _trash(self, plan: Plan) -> None:
         if not plan.trash_rules:
             return
-        from metalake_sync.apply.downloads import TrashRuleStage
+        from metalake_sync.apply.trash_rules import TrashRuleStage
 
         rules = TrashRuleStage(self.client, self.recorder, self.lake)
         for rule in plan.trash_rules:

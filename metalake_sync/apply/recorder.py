@@ -101,7 +101,7 @@ class Recorder:
             self.state.runs.record_actions(self.run_id, map(self._history_row, actions), sets)
             for key, names in _names_by_collection(actions).items():
                 if key in self.handles:
-                    self.state.runs.clear_failures(self.handles[key], names)
+                    self.state.failures.clear(self.handles[key], names)
         for action in actions:
             self.done.count(action)
             self.emit(ActionDone(action))
@@ -255,7 +255,7 @@ class Recorder:
                 key = failure.action.collection
                 if key in self.handles:
                     item = (failure.action.file_name or "", failure.action.action_name, failure.error, retryable)
-                    self.state.runs.record_failures(self.run_id, self.handles[key], [item])
+                    self.state.failures.record(self.run_id, self.handles[key], [item])
         for failure in failed:
             self.failed_collections.add(failure.action.collection)
             self.failures.append(failure)
@@ -276,7 +276,7 @@ class Recorder:
         for key, handle in self.handles.items():
             if key not in self.failed_collections and self.keep_failures is not None:
                 with self.state.write():
-                    self.state.runs.clear_other_failures(handle, self.run_id, self.keep_failures)
+                    self.state.failures.clear_others(handle, self.run_id, self.keep_failures)
         return RunFinished(
             run_id=self.run_id,
             done=self.done,

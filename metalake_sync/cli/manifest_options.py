@@ -1,7 +1,8 @@
 """The options of commands that read a manifest, and those of commands that make a plan of it.
 
 A command decorated with `takes_manifest` gets a `ManifestFlags` as its first argument, then a `RunFlags` if it is
-decorated with `observes`, and only its own options by name. Must not: decide what a run does.
+decorated with `observes`, and only its own options by name. Must not: decide what a run does. Longer than 300 lines,
+because each option is stated once, with its help.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 needs to know about it.
 
 Owns: the closed union of actions. Must not: decide which action is due (`diff`), order actions (`plan`) or carry them
-out (`apply`). The module is long because it is a table: each class is one row.
+out (`apply`). Longer than 300 lines, because it is a table: each class is one row.
 """
 
 from __future__ import annotations

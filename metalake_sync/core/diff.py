@@ -2,7 +2,7 @@
 
 Owns: the decision, with its reason and the values that differ. Must not: look anything up; callers pass all inputs. The
 remote file contains what a full refresh read. Only then does the decision cover drift of metadata and annotations.
-The module is long because the table is one: reading it predicts the action on any file.
+Longer than 300 lines, because the table is one: reading it predicts the action on any file.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Owns: the decision, `compare_set`, for managed and unmanaged images alike, and within it the decision about a conflict
 with another client (`_decide_conflict`, by `on_drift`). Must not: read the shapes of a set; it compares digests.
+Longer than 300 lines, because the decision and its reasons are one table.
 """
 
 from __future__ import annotations

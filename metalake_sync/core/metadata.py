@@ -5,7 +5,8 @@ Owns: these rules. Must not: read sources or call the lake.
 Metadata maps a field to a string, number, boolean, list or object. The field `Tags` is special: a list of strings. A
 write replaces the Tags as a whole, and merges all other fields.
 
-Long because layers, spellings and updates follow the same rules for names and Tags, and change together.
+Longer than 300 lines, because layers, spellings and updates follow the same rules for names and Tags, and change
+together.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""Plans downloads and trash rules: reads them from the manifest, and compares the lake with the local folders.
+"""Plans downloads and trash rules: compares what they select in the lake with the local folders.
 
-Owns: what each block selects, and the order: annotation files are compared when the classes of all downloads are
-known. Must not: decide about a single file (`core.downloads`), or change anything.
+Owns: the order: annotation files are compared when the classes of all downloads are known. Must not: read the
+manifest (`blocks`), decide about a single file (`core.downloads`), or change anything. Longer than 300 lines, because
+planning and carrying out a download compare by the same methods.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 
 from metalake_sync.annotations.formats import format_named
@@ -20,7 +21,6 @@ from metalake_sync.core.actions import (
     TrashMatched,
 )
 from metalake_sync.core.downloads import (
-    AnnotationsWanted,
     DownloadedFile,
     DownloadPlan,
     DownloadSpec,
@@ -28,21 +28,17 @@ from metalake_sync.core.downloads import (
 )
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.plan import TrashRulePlan
-from metalake_sync.core.selection import OLDEST_FIRST, WHOLE_LAKE, ItemFilter, ItemSelection, ItemSort
-from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
+from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
+from metalake_sync.core.snapshots import CollectionKey, RemoteFile
 from metalake_sync.downloads.annotation_files import AnnotationDownload, files_below, files_that_differ
-from metalake_sync.downloads.classes import classes_in_common, default_order, labels_not_in, order_of
+from metalake_sync.downloads.classes import default_order, labels_not_in, order_of
 from metalake_sync.downloads.metadata_file import FILE as METADATA_FILE
 from metalake_sync.downloads.metadata_file import fields_to_read, write_metadata
-from metalake_sync.downloads.splits import specs_of
 from metalake_sync.downloads.stale import StaleFiles, find_stale, unsettled
 from metalake_sync.downloads.walk import DownloadWalk
-from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.manifest import LoadedManifest
-from metalake_sync.manifest.remote_models import Selection
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.selections import Place, check_dates, count_selection, find_place, list_selection
+from metalake_sync.remote.selections import Place, count_selection, find_place, list_selection
 from metalake_sync.sources.scratch import scratch_folder
 from metalake_sync.state.downloads import DownloadRecords
 
@@ -310,67 +306,3 @@ def writes_files(spec: DownloadSpec, annotations: AnnotationDownload | None) -> 
 
 def _shown(key: CollectionKey) -> str:
     return f"all {key.type.value} items" if key.name == WHOLE_LAKE else str(key)
-
-
-def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[tuple[int, Iterator[DownloadSpec]]]:
-    """The number of each download in the manifest, and its specs.
-
-    Raises ManifestError for a collection whose type is ambiguous.
-    """
-    common = classes_in_common(manifest)
-    for number, block in enumerate(manifest.model.downloads):
-        selection = _selection(manifest, "downloads", number, block, client)
-        annotations = None
-        if block.annotations is not None:
-            annotations = AnnotationsWanted(
-                block.annotations.kind,
-                tuple(block.annotations.operations),
-                block.annotations.format,
-                tuple(block.annotations.classes) or common,
-            )
-        sort = ItemSort(block.sort.by, block.sort.order) if block.sort else OLDEST_FIRST
-        spec = DownloadSpec(
-            replace(selection, sort=sort),
-            to=block.to,
-            media=block.media,
-            annotations=annotations,
-            naming=block.naming,
-            metadata=tuple(block.metadata_fields) if block.metadata else None,
-            prune=block.prune,
-            backup_dir=block.backup_dir,
-            declared_at=str(manifest.where("downloads", number)),
-        )
-        yield number, specs_of(spec, block.splits)
-
-
-def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:
-    """The selections of the trash rules. Raises ManifestError for a collection whose type is ambiguous."""
-    for number, block in enumerate(manifest.model.trash):
-        yield replace(_selection(manifest, "trash", number, block, client), whole=block.whole)
-
-
-def _selection(
-    manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
-) -> ItemSelection:
-    try:
-        wanted = check_dates(
-            ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
-        )
-    except UsageError as error:
-        where = manifest.where(section, number, "filter")
-        raise ManifestError(error.message, where=where, remedy=error.remedy) from None
-    if block.lake is not None:
-        return ItemSelection(MediaType(block.lake), None, block.query, wanted)
-    assert block.collection is not None, "cross checks of the manifest require 'collection' or 'lake'"
-    if block.type is not None:
-        media_type = MediaType(block.type)
-    else:
-        try:
-            place = find_place(client, block.collection, None)
-        except UsageError as error:
-            where = manifest.where(section, number, "collection")
-            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
-        # A collection that does not exist yet may be created by this manifest.
-        ours = [MediaType(one.type) for one in manifest.collections if one.name == block.collection]
-        media_type = place.type if place else ours[0] if ours else MediaType.IMAGE
-    return ItemSelection(media_type, block.collection, block.query, wanted)

@@ -3,7 +3,8 @@
 Owns: duplicate collections, collections without a type, annotations of videos, operations that contradict themselves,
 downloads and trash rules that select nothing or too much, and the number of sources of a credential. It reads the raw
 tree, so that these errors are reported together with those of single keys. Values of a wrong type are ignored here,
-because `validation_errors` reports them. Must not: read files.
+because `validation_errors` reports them. Must not: read files. Longer than 300 lines, because these errors are
+collected in one pass over the raw tree.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from metalake_sync.planning.interrupted_runs import UNKNOWN, answer_key
 from metalake_sync.planning.run_options import SkippedPart, recorded_names
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.shared import SharedBackend
-from metalake_sync.state.runs import FailureRow, RunRow
+from metalake_sync.state.failures import FailureRow
+from metalake_sync.state.runs import RunRow
 from metalake_sync.state.store import StateStore
 
 
@@ -78,7 +79,7 @@ def read_status(engine: Engine) -> Status:
                     origins.get(Origin.ADOPTED.value, 0),
                     sum(state.annotation_sets.counts(handle).values()) if handle is not None else 0,
                     len(pending),
-                    state.runs.failures(handle) if handle is not None else [],
+                    state.failures.of_collection(handle) if handle is not None else [],
                 )
             )
         sessions = state.journal.sessions([handle for handle, _ in recorded.values()])

@@ -1,7 +1,8 @@
 """Plans one collection: lists it in the lake, scans its sources, inspects what differs, and reconciles the three.
 
 Owns: the order of these steps. Must not: decide what becomes of a file (`core.diff`), or change anything but the hash
-cache and the markers of what was seen in the lake.
+cache and the markers of what was seen in the lake. Longer than 300 lines, because each step of a plan of one
+collection needs the results of those before.
 """
 
 from __future__ import annotations

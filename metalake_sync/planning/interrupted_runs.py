@@ -168,24 +168,6 @@ def decide_sessions(
         yield SessionDecision(session, resume, wanted, unwanted)
 
 
-def note_on(
-    key: CollectionKey, decisions: Iterable[SessionDecision], recorded: Mapping[str, RecordedFile]
-) -> Iterator[Note]:
-    """The note of a plan on unfinished uploads that it abandons. `recorded`: the records of their files, by name."""
-    names = sorted(
-        file.name
-        for decision in decisions
-        for file in decision.unwanted
-        if file.name not in recorded or recorded[file.name].content_hash != file.content_hash
-    )
-    if names:
-        clause = (
-            f"an interrupted run started to upload {counted(len(names), 'file', 'files')} that this plan does not"
-            " contain; the upload is abandoned"
-        )
-        yield Note.naming(NoteCode.UPLOAD_ABANDONED, clause, names, str(key))
-
-
 def decide_open_sessions(
     state: StateStore,
     plans: Iterable[CollectionPlan],
@@ -213,6 +195,36 @@ def decide_open_sessions(
         )
         if found:
             yield key, found
+
+
+def notes_on_abandoned_uploads(
+    state: StateStore,
+    plans: Iterable[CollectionPlan],
+    recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
+    in_manifest: Set[CollectionKey],
+    *,
+    partial: bool,
+    base_dir: Path,
+    threads: int,
+) -> Iterator[Note]:
+    """Yield a note for each collection with files of interrupted runs that this plan does not send.
+
+    The arguments are those of `decide_open_sessions`.
+    """
+    for key, decisions in decide_open_sessions(
+        state, plans, recorded, in_manifest, partial=partial, base_dir=base_dir, threads=threads
+    ):
+        unwanted = [file for one in decisions for file in one.unwanted]
+        sent = state.files.named(recorded[key][0], [file.name for file in unwanted])
+        names = sorted(
+            file.name for file in unwanted if file.name not in sent or sent[file.name].content_hash != file.content_hash
+        )
+        if names:
+            clause = (
+                f"an interrupted run started to upload {counted(len(names), 'file', 'files')} that this plan does not"
+                " contain; the upload is abandoned"
+            )
+            yield Note.naming(NoteCode.UPLOAD_ABANDONED, clause, names, str(key))
 
 
 TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"

@@ -68,7 +68,8 @@ class ManifestBlocks:
             message = "downloads and trash rules are not included; 'plan' with '--refresh list' or 'full' includes them"
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
-        from metalake_sync.downloads.plan import DownloadObserver, trash_selections
+        from metalake_sync.downloads.blocks import trash_selections
+        from metalake_sync.downloads.plan import DownloadObserver
 
         observer = DownloadObserver(
             self.client,
@@ -199,7 +200,7 @@ class ManifestBlocks:
     def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
         """Plan the downloads. They share class ids, so all are read before the first is compared."""
         assert self.client is not None
-        from metalake_sync.downloads.plan import download_specs
+        from metalake_sync.downloads.blocks import download_specs
 
         with contextlib.ExitStack() as stack:
             observed = []

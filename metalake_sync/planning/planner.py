@@ -1,7 +1,8 @@
 """Makes a plan from the three snapshots: all collections, unmanaged files, downloads, trash rules and attachments.
 
 Owns: the order in which the parts of the manifest are planned, and the notes of the plan. Must not: plan a single
-collection (`collection_planner`), or change anything but caches and markers.
+collection (`collection_planner`), or change anything but caches and markers. Longer than 300 lines, because it names
+every part of a manifest once, in order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.collection_planner import CollectionPlanner
 from metalake_sync.planning.desired import DesiredCollection, key_of
-from metalake_sync.planning.interrupted_runs import decide_open_sessions, note_on, replacement_notes
+from metalake_sync.planning.interrupted_runs import notes_on_abandoned_uploads, replacement_notes
 from metalake_sync.planning.lake_listing import notes_on_lost_shapes
 from metalake_sync.planning.manifest_blocks import ManifestBlocks, plan_attachments
 from metalake_sync.planning.open_collections import open_collections
@@ -107,9 +108,19 @@ class Planner:
             for opened in desired.values():
                 opened.close()
             raise
-        self._note_removed_collections(recorded)
+        for key in recorded.keys() - set(map(key_of, self.manifest.collections)):
+            message = "is no longer in the manifest; its files stay in the lake"
+            self._notes.append(Note(NoteCode.COLLECTION_LEFT, message, key.name))
         self._notes += replacement_notes(self.state, self.lake, plans, recorded)
-        self._notes += self._notes_on_abandoned_uploads(plans, recorded)
+        self._notes += notes_on_abandoned_uploads(
+            self.state,
+            plans,
+            recorded,
+            set(map(key_of, self.manifest.collections)),
+            partial=self.options.partial,
+            base_dir=self.manifest.base_dir,
+            threads=self.options.hash_threads,
+        )
         if addressed is not None and addressed.metadata:
             from metalake_sync.planning.metadata_conflicts import notes_on_conflicts
 
@@ -301,15 +312,6 @@ class Planner:
             sent_labels=sent_labels,
         )
 
-    # Notes.
-
-    def _note_removed_collections(
-        self, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
-    ) -> None:
-        for key in recorded.keys() - set(map(key_of, self.manifest.collections)):
-            message = "is no longer in the manifest; its files stay in the lake"
-            self._notes.append(Note(NoteCode.COLLECTION_LEFT, message, key.name))
-
     def _notes_on_other_manifests(
         self,
         plans: Sequence[CollectionPlan],
@@ -327,24 +329,6 @@ class Planner:
             for plan in plans
         ]
         return notes_on_other_manifests(self.manifest, self.state, self.lake, written, unmanaged)
-
-    def _notes_on_abandoned_uploads(
-        self,
-        plans: Sequence[CollectionPlan],
-        recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
-    ) -> Iterator[Note]:
-        """Notes on files of interrupted runs that this plan does not send."""
-        for key, found in decide_open_sessions(
-            self.state,
-            plans,
-            recorded,
-            set(map(key_of, self.manifest.collections)),
-            partial=self.options.partial,
-            base_dir=self.manifest.base_dir,
-            threads=self.options.hash_threads,
-        ):
-            names = [file.name for one in found for file in one.unwanted]
-            yield from note_on(key, found, self.state.files.named(recorded[key][0], names))
 
 
 def _unusable(notes: Iterable[Note]) -> int:

@@ -2,7 +2,8 @@
 
 Owns: which three belong together, for which files sets and metadata are read from the lake before (`lake_sets`,
 `lake_metadata`), which set actions a run with a scope leaves to the next full run, and the notes on these files. Must
-not: decide what becomes of a file. `core.diff.compare` does, and its decisions go into the plan.
+not: decide what becomes of a file. `core.diff.compare` does, and its decisions go into the plan. Longer than 300
+lines, because which three belong together is one question for all kinds of files.
 """
 
 from __future__ import annotations

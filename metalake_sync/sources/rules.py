@@ -4,7 +4,7 @@ Owns: these rules, and the sentences that explain them. Must not: walk a folder.
 (`globs`), relative to the scanned folder. Lists that match file names only ("*.jpg") become one expression over the
 name, because they run for every file.
 
-Long because each sentence is the reason of one rule, and both change together.
+Longer than 300 lines, because each sentence is the reason of one rule, and both change together.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Owns: `files`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
 
-Callers name a file by its collection and its name in that collection. Row ids stay inside `state`.
+Callers name a file by its collection and its name in that collection. Row ids stay inside `state`. Longer than 300
+lines, because every query of one table is here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The tables of past runs, of what they did, and of items that failed in the last run that tried them.
+"""The tables of past runs and of what they did.
 
-Owns: `runs`, `run_actions`, `run_sets` and `failures`. Must not: hold a credential or a signed URL.
+Owns: `runs`, `run_actions` and `run_sets`. Must not: hold a credential or a signed URL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases
 from metalake_sync.state.metadata_sets import MetadataSets
-from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
+from metalake_sync.state.names import name_from_db, name_to_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,6 @@ class ActionRow:
     confirmed: str | None = None
     """The digest of the metadata that the lake confirmed to us last, if another client had changed it before the
     action. Otherwise None: `before` is that digest. Equal to `before`: the lake's metadata was not read."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailureRow:
-    """An item that failed in the last run that tried it."""
-
-    name: str
-    action: str
-    error: str
-    retryable: bool
-    attempts: int
-    """The number of consecutive runs in which it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,53 +287,6 @@ class Runs:
                 Provenance(**json.loads(provenance)) if provenance else None,
             )
             for run_id, command, started_at, ended_at, outcome, summary, provenance in rows
-        ]
-
-    def record_failures(
-        self, run_id: str, collection: CollectionHandle, failures: Iterable[tuple[str, str, str, bool]]
-    ) -> None:
-        """Record failures, given as name, action, error and whether a later run may succeed."""
-        self._connection.executemany(
-            "INSERT INTO failures (collection, name, action, error, retryable, run_id) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET error = excluded.error, retryable = excluded.retryable,"
-            " run_id = excluded.run_id, attempts = attempts + 1",
-            [
-                (collection, name_to_db(name), action, error, retryable, run_id)
-                for name, action, error, retryable in failures
-            ],
-        )
-
-    def clear_failures(self, collection: CollectionHandle, names: Iterable[str]) -> None:
-        """Delete the failures of items that succeeded."""
-        # Most runs have no failures to delete.
-        if self._connection.execute("SELECT 1 FROM failures WHERE collection = ?", (collection,)).fetchone() is None:
-            return
-        self._connection.executemany(
-            "DELETE FROM failures WHERE collection = ? AND name = ?", [(collection, name_to_db(name)) for name in names]
-        )
-
-    def clear_other_failures(self, collection: CollectionHandle, run_id: str, keep: Iterable[str] = ()) -> None:
-        """Delete failures of other runs: this run found their items complete or no longer wanted.
-
-        `keep` has the names that this run did not try.
-        """
-        kept = {name_to_db(name) for name in keep}
-        rows = self._connection.execute(
-            "SELECT name FROM failures WHERE collection = ? AND run_id <> ?", (collection, run_id)
-        ).fetchall()
-        self._connection.executemany(
-            "DELETE FROM failures WHERE collection = ? AND name = ? AND run_id <> ?",
-            [(collection, name, run_id) for (name,) in rows if name not in kept],
-        )
-
-    def failures(self, collection: CollectionHandle) -> list[FailureRow]:
-        rows = self._connection.execute(
-            "SELECT name, action, error, retryable, attempts FROM failures WHERE collection = ? ORDER BY name",
-            (collection,),
-        )
-        return [
-            FailureRow(name_from_db(name), action, error, bool(retryable), attempts)
-            for name, action, error, retryable, attempts in rows
         ]
 
 

@@ -25,6 +25,7 @@ from metalake_sync.state.caches import HashCache, Readings, StoredSets
 from metalake_sync.state.collections import Collections
 from metalake_sync.state.database import explain_errors, shrink
 from metalake_sync.state.downloads import DownloadRecords
+from metalake_sync.state.failures import Failures
 from metalake_sync.state.files import Files
 from metalake_sync.state.journal import PendingReplacements, UploadJournal
 from metalake_sync.state.metadata_sets import MetadataSets
@@ -69,6 +70,7 @@ class StateStore:
         self.journal = UploadJournal(self._connection)
         self.pending_replacements = PendingReplacements(self._connection)
         self.runs = Runs(self._connection, self.metadata_sets, self.bases)
+        self.failures = Failures(self._connection)
         self.downloads = DownloadRecords(self._connection)
         self.addresses = Addresses(self._connection)
         self.attached = AttachedRuns(self._connection)

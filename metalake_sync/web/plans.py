@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from metalake_sync.api.projects import ProjectPlan, plan_of
+from metalake_sync.api.project_values import ProjectPlan, plan_of
 from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.report.cards import Card, CardMaker, Palette, PartShot, Section, Shot

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from metalake_sync.api.projects import ProjectEvent, project_of
+from metalake_sync.api.project_values import ProjectEvent
+from metalake_sync.api.projects import project_of
 from metalake_sync.api.results import ApplyResult
 from metalake_sync.core.events import Event, Observing, PlanMade, Waiting
 from metalake_sync.documents.events import ActionDoneEvent, ActionFailedEvent, ProgressEvent

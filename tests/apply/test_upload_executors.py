@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.apply.executors import slices
+from metalake_sync.apply.executors import crew
 from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
 from metalake_sync.apply.executors.in_process import InProcessExecutor
 from metalake_sync.apply.executors.pools import PoolOpener, from_factory, local_processes
@@ -96,9 +96,9 @@ def processes() -> PoolOpener:
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "WARM_UP_FILES", 0)
-    monkeypatch.setattr(slices, "FEWEST_SLICE_FILES", 1)
-    monkeypatch.setattr(slices, "SLICE_FILES", 4)
+    monkeypatch.setattr(crew, "WARM_UP_FILES", 0)
+    monkeypatch.setattr(crew, "FEWEST_SLICE_FILES", 1)
+    monkeypatch.setattr(crew, "SLICE_FILES", 4)
 
 
 @pytest.fixture(params=[in_process, through(threads), through(processes)], ids=["in_process", "threads", "processes"])

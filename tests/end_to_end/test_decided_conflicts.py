@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from metalake_sync import Project
-from metalake_sync.api.projects import plan_of
+from metalake_sync.api.project_values import plan_of
 from metalake_sync.core.diff_sets import ConflictDecision, OnDrift, SetKey
 from metalake_sync.errors import GuardStopped
 from tests.embedded_lake.talk import box

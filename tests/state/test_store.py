@@ -143,11 +143,11 @@ def test_a_failure_counts_attempts_and_is_removed_after_success(path: Path) -> N
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         for run in ("r1", "r2"):
-            state.runs.record_failures(run, row, [("a.jpg", "upload", "gone", True)])
-        (failure,) = state.runs.failures(row)
+            state.failures.record(run, row, [("a.jpg", "upload", "gone", True)])
+        (failure,) = state.failures.of_collection(row)
         assert (failure.name, failure.attempts, failure.retryable) == ("a.jpg", 2, True)
-        state.runs.clear_failures(row, ["a.jpg"])
-        assert state.runs.failures(row) == []
+        state.failures.clear(row, ["a.jpg"])
+        assert state.failures.of_collection(row) == []
 
 
 def test_only_the_owner_can_read_the_state(path: Path) -> None:

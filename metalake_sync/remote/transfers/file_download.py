@@ -1,7 +1,7 @@
 """Downloads one file: to a temporary name, resumed with ranges, checked, then renamed.
 
-Owns: the GETs of a file, and what remains on disk after each. Failures are raised; `download` decides how far
-they reach.
+Owns: the GETs of a file, and what remains on disk after each. Failures are raised; `download` decides how far they
+reach. Longer than 300 lines, because each step of a download depends on what is on disk after the one before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The inputs and outcomes of uploads, and reading local files for them.
 
 Owns: reading. Small files are read ahead in a thread, many at a time; the same read gives body and hash, so that the
-recorded hash is that of the sent bytes. Larger files are read in chunks for each attempt, in constant memory.
+recorded hash is that of the sent bytes. Larger files are read in chunks for each attempt, in constant memory. Longer
+than 300 lines, because one read of a file serves its body, its hash and its fingerprint.
 """
 
 from __future__ import annotations

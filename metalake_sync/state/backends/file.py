@@ -1,8 +1,9 @@
 """The state as a local SQLite file, by default in `.metalake-sync/` beside the manifest, with a lock file.
 
 Owns: where the file is, its folder, its one canonical path, and the lock that admits one run at a time, with a note
-that describes its holder. The operating system holds the lock itself, so a killed holder never blocks the next.
-Must not: know what rows mean.
+that describes its holder. The operating system holds the lock itself, so a killed holder never blocks the next. Must
+not: know what rows mean. Longer than 300 lines, because the file, its lock and the note on the holder depend on one
+canonical path.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Each holder creates an object with the next epoch number, and renews it while it
 releases it, or when it was not renewed for `EXPIRES_S` by the clock of the run that waits: clocks of machines differ.
 The lease alone does not keep a paused holder from writing. The log does (`log`).
 
-Owns: epochs, and the words about a holder. Must not: know the log.
+Owns: epochs, and the words about a holder. Must not: know the log. Longer than 300 lines, because a lease is created,
+renewed, lost and released by one object.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The working copy of a shared state: its SQLite file on this machine, for a run that writes or for one that reads.
 
 Owns: sending the changes of commits to the log in order, and snapshots at the right moment. `filling` brings the copy
-up to date.
+up to date. Longer than 300 lines, because writers and readers of a copy share its file, its key and its cleaning up.
 """
 
 from __future__ import annotations

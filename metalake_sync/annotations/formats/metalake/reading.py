@@ -2,7 +2,7 @@
 
 In the new form each annotation has a `type`, and its `metadata` stays metadata. In the old form annotations have no
 `type`, and their `metadata` holds attributes of the label. Source: the vendor's page, sections 2.1 and 2.6;
-`layernext` 2.3.4, `upload_annoations_for_folder`. Long because both forms share the parts of a shape.
+`layernext` 2.3.4, `upload_annoations_for_folder`. Longer than 300 lines, because both forms share the parts of a shape.
 """
 
 from __future__ import annotations
