@@ -66,8 +66,7 @@ MODULES = {
     "check": "checks",
     "doctor": "checks",
     "status": "history",
-    "import": "from_lake",
-    "pull": "from_lake",
+    "import": "adoption",
     "url": "item",
     "job": "item",
 }

@@ -23,11 +23,12 @@ from metalake_sync.core.targets import EXCLUDE_OPTION, Chosen, check_matched
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
+from metalake_sync.planning.attachments import plan_attachments
 from metalake_sync.planning.collection_planner import CollectionPlanner
 from metalake_sync.planning.desired import DesiredCollection, key_of
 from metalake_sync.planning.interrupted_runs import notes_on_abandoned_uploads, replacement_notes
 from metalake_sync.planning.lake_listing import notes_on_lost_shapes
-from metalake_sync.planning.manifest_blocks import ManifestBlocks, plan_attachments
+from metalake_sync.planning.manifest_blocks import ManifestBlocks
 from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_parts
 from metalake_sync.planning.shown_sets import ShownSetsFromState
