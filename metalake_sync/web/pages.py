@@ -19,14 +19,26 @@ from typing import Any
 from aiohttp import web
 
 from metalake_sync.documents.base import to_json
-from metalake_sync.errors import ExitCode, SyncError
+from metalake_sync.errors import SyncError
 from metalake_sync.operations.state import Status
 from metalake_sync.redaction import redact
 from metalake_sync.report.model import Entry
 from metalake_sync.state.runs import RunRow
 from metalake_sync.state.store import StateStore
 from metalake_sync.web.access import Access, Refused
+from metalake_sync.web.answers import (
+    HTTP_ERRORS,
+    OTHER_ERROR,
+    Answers,
+    error_view,
+    html,
+    json_answer,
+    page_number,
+    see_other,
+    wants_json,
+)
 from metalake_sync.web.background import Work
+from metalake_sync.web.conflict_pages import ConflictPages
 from metalake_sync.web.entry_lists import Filter, ListedPage
 from metalake_sync.web.rendering import STATIC, render, url
 from metalake_sync.web.workspace import Run, Workspace
@@ -55,6 +67,8 @@ class Pages:
     def __init__(self, workspace: Workspace, access: Access) -> None:
         self._workspace = workspace
         self._access = access
+        self._answers = Answers(workspace)
+        self._conflicts = ConflictPages(workspace, self._answers)
         self._streams = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -67,6 +81,7 @@ class Pages:
             web.get("/plan/{plan}/document", self.plan_document),
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}", self.entry),
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}/images/{name}", self.image),
+            *self._conflicts.reads(),
             web.get("/run", self.run),
             web.get("/history", self.history),
             web.get("/history/{run}", self.past_run),
@@ -75,6 +90,7 @@ class Pages:
         ]
         writes = [
             web.post("/plan/{plan}/apply", self.apply),
+            *self._conflicts.writes(),
             web.post("/run/cancel", self.cancel),
             web.post("/history/{run}/revert", self.revert),
         ]
@@ -92,48 +108,39 @@ class Pages:
                 self._access.check_session(request)
             return await handler(request)
         except Refused as error:
-            return self._error(request, error.status, (error.message,), error.remedy)
+            return self._answers.error(request, error.status, (error.message,), error.remedy)
         except web.HTTPException as error:
-            return self._error(request, error.status, *_HTTP_ERRORS.get(error.status, _OTHER_ERROR))
+            return self._answers.error(request, error.status, *HTTP_ERRORS.get(error.status, OTHER_ERROR))
         except SyncError as error:
-            status = _STATUS.get(error.exit_code, 500)
-            return self._error(request, status, _lines(error), error.remedy or "")
+            return self._answers.failed(request, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - its message may have secrets, so only its kind is shown
             if self._workspace.changes.closed:
-                return self._error(request, 503, ("the server ends",), "Start 'metalake-sync ui' again.")
+                return self._answers.error(request, 503, ("the server ends",), "Start 'metalake-sync ui' again.")
             message = f"internal error: {type(error).__name__}"
-            return self._error(request, 500, (message,), "Please report it, with the address of this page.")
+            return self._answers.error(request, 500, (message,), "Please report it, with the address of this page.")
 
     def _enter(self, token: str) -> web.Response:
         """Exchange the token for the session's cookie. The browser continues from this page of the server itself, so
         that it sends the cookie wherever the address was opened."""
         session = self._access.exchange(token)
-        response = _html(render("enter.html.j2", self._frame("")))
+        response = html(render("enter.html.j2", self._answers.frame("")))
         response.set_cookie(self._access.cookie, session, path="/", httponly=True, samesite="Strict")
         return response
-
-    def _error(self, request: web.Request, status: int, lines: Sequence[str], remedy: str) -> web.Response:
-        safe = [redact(line) for line in lines]
-        if _wants_json(request):
-            return _json({"error": {"message": "\n".join(safe), "remedy": remedy}}, status)
-        values = {"status": status, "lines": safe, "remedy": remedy, "known": status not in (403, 421)}
-        return _html(render("error.html.j2", self._frame("") | values), status)
 
     async def overview(self, request: web.Request) -> web.Response:
         work = self._workspace.read_status(again="again" in request.query)
         await self._wait(work)
         status = work.result
-        if _wants_json(request):
-            return _json({**self._activity(), "overview": _status_document(status)})
+        if wants_json(request):
+            return json_answer({**self._activity(), "overview": _status_document(status)})
         shown = self._workspace.shown
-        return self._page(
-            request,
+        return self._answers.page(
             "overview.html.j2",
             "overview",
             work=work,
-            error=_error_view(work.error),
+            error=error_view(work.error),
             status=status,
             shown=shown,
             runs=[_run_view(run) for run in status.runs] if status is not None else [],
@@ -143,28 +150,30 @@ class Pages:
         work = self._workspace.planning
         shown = self._workspace.shown
         wanted = Filter.of(request.query)
-        listed = shown.entries.page(wanted, _page_number(request)) if shown is not None else None
-        if _wants_json(request):
+        listed = shown.entries.page(wanted, page_number(request)) if shown is not None else None
+        if wants_json(request):
             entries = shown.entries.entries if shown is not None else ()
-            return _json(
+            return json_answer(
                 {
                     **self._activity(),
                     "summary": asdict(shown.plan.summary) if shown is not None else None,
                     "destructive": shown.destroys if shown is not None else None,
                     "blocked": list(shown.plan.blocked) if shown is not None else None,
                     "revert": shown.revert if shown is not None else None,
+                    "conflicts": len(shown.conflicts) if shown is not None else None,
+                    "decisions": len(self._workspace.decisions),
                     "list": _list_document(shown.id, listed, entries) if shown is not None and listed else None,
                 }
             )
-        return self._page(
-            request,
+        return self._answers.page(
             "plan.html.j2",
             "plan",
             work=work,
-            error=_error_view(work.error) if work is not None else None,
+            error=error_view(work.error) if work is not None else None,
             shown=shown,
             listed=listed,
             wanted=wanted,
+            outdated=self._workspace.has_new_decisions,
             page_url=lambda **changes: url("/plan", wanted.query(**changes)),
         )
 
@@ -194,12 +203,12 @@ class Pages:
         card = await self._at_desk(lambda: self._workspace.desk.card(plan, number))
         if card is None:
             raise web.HTTPNotFound
-        if _wants_json(request):
-            return _json({**_entry_document(plan, number, shown.entries.entries[number]), "card": asdict(card)})
+        if wants_json(request):
+            return json_answer({**_entry_document(plan, number, shown.entries.entries[number]), "card": asdict(card)})
         values = {"card": card, "number": number, "plan": plan, "entry": shown.entries.entries[number]}
         if "part" in request.query:
-            return _html(render("card_part.html.j2", values))
-        return self._page(request, "entry.html.j2", "plan", last=len(shown.entries.entries) - 1, **values)
+            return html(render("card_part.html.j2", values))
+        return self._answers.page("entry.html.j2", "plan", last=len(shown.entries.entries) - 1, **values)
 
     async def image(self, request: web.Request) -> web.Response:
         plan, number, name = (request.match_info[key] for key in ("plan", "number", "name"))
@@ -219,15 +228,14 @@ class Pages:
 
     async def run(self, request: web.Request) -> web.Response:
         run = self._workspace.run
-        if _wants_json(request):
+        if wants_json(request):
             failures = [json.loads(to_json(failure)) for failure in run.failures] if run is not None else []
-            return _json({**self._activity(), "failures": failures})
-        return self._page(
-            request,
+            return json_answer({**self._activity(), "failures": failures})
+        return self._answers.page(
             "run.html.j2",
             "run",
             current=run,
-            error=_error_view(run.error) if run is not None else None,
+            error=error_view(run.error) if run is not None else None,
             done=_counts(asdict(run.result.done) if run is not None and run.result is not None else {}),
             live=_run_document(run) if run is not None else {},
         )
@@ -239,22 +247,21 @@ class Pages:
 
     async def history(self, request: web.Request) -> web.Response:
         runs = await asyncio.to_thread(self._past_runs, RUNS_LISTED)
-        if _wants_json(request):
-            return _json({"runs": [asdict(run) for run in runs]})
-        return self._page(request, "history.html.j2", "history", runs=[_run_view(run) for run in runs])
+        if wants_json(request):
+            return json_answer({"runs": [asdict(run) for run in runs]})
+        return self._answers.page("history.html.j2", "history", runs=[_run_view(run) for run in runs])
 
     async def past_run(self, request: web.Request) -> web.Response:
-        run_id, page = request.match_info["run"], _page_number(request)
+        run_id, page = request.match_info["run"], page_number(request)
         found = await asyncio.to_thread(self._past_run, run_id, page)
         if found is None:
             raise web.HTTPNotFound
         run, total, actions = found
         pages = max(1, -(-total // PAST_ACTIONS_LISTED))
-        if _wants_json(request):
+        if wants_json(request):
             documents = [action["document"] for action in actions]
-            return _json({"run": asdict(run), "page": page, "pages": pages, "total": total, "actions": documents})
-        return self._page(
-            request,
+            return json_answer({"run": asdict(run), "page": page, "pages": pages, "total": total, "actions": documents})
+        return self._answers.page(
             "past_run.html.j2",
             "history",
             run=_run_view(run),
@@ -297,26 +304,11 @@ class Pages:
         headers = {"Cache-Control": "public, max-age=3600"}
         return web.Response(text=found.text, content_type=found.content_type, charset="utf-8", headers=headers)
 
-    def _frame(self, view: str) -> dict[str, Any]:
-        """Return the values that every page has."""
-        workspace = self._workspace
-        return {
-            "name": workspace.name,
-            "read_only": workspace.read_only,
-            "view": view,
-            "is_running": workspace.is_running,
-            "has_run": workspace.run is not None,
-        }
-
-    def _page(self, request: web.Request, template: str, view: str, **values: Any) -> web.Response:
-        # An outdated page must not come back by the browser's back button.
-        return _html(render(template, {**self._frame(view), **values}))
-
     def _seen(self, request: web.Request, path: str) -> web.Response:
         """Answer a write with the page that shows its effect."""
-        if _wants_json(request):
-            return _json(self._activity())
-        return web.Response(status=303, headers={"Location": path})
+        if wants_json(request):
+            return json_answer(self._activity())
+        return see_other(path)
 
     async def _wait(self, work: Work[Any]) -> None:
         """Give work a moment to end."""
@@ -371,58 +363,10 @@ class Pages:
             return run, total, actions
 
 
-_HTTP_ERRORS: Mapping[int, tuple[tuple[str, ...], str]] = {
-    404: (
-        ("this page does not exist, or not any more",),
-        "A plan's pages exist until the plan is applied or replaced.",
-    ),
-    405: (("this address does not accept that",), "A server with --read-only changes nothing."),
-    413: (("the request is too large",), "Use the buttons of this server's own pages."),
-    503: (("too many pages receive events",), "Close some of them."),
-}
-_STATUS = {ExitCode.GUARDED: 409, ExitCode.LOCKED: 409, ExitCode.USAGE: 400, ExitCode.LAKE_AWAY: 502}
-_OTHER_ERROR = (("the request is not valid",), "Use the links of this server's own pages.")
-
-
-def _wants_json(request: web.Request) -> bool:
-    return request.query.get("format") == "json"
-
-
-def _html(text: str, status: int = 200) -> web.Response:
-    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
-
-
-def _json(document: Any, status: int = 200) -> web.Response:
-    return web.Response(text=json.dumps(document, default=_plain), status=status, content_type="application/json")
-
-
-def _plain(value: Any) -> Any:
-    return value.value if hasattr(value, "value") else str(value)
-
-
-def _page_number(request: web.Request) -> int:
-    text = request.query.get("page", "1")
-    return max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 9 else 1
-
-
-def _lines(error: SyncError) -> tuple[str, ...]:
-    """Return an error as lines, without its remedy. A manifest with several errors has one line for each."""
-    place = f"{error.where}: " if error.where is not None else ""
-    several = getattr(error, "errors", None)
-    return tuple(str(error).splitlines()) if several else (place + error.message,)
-
-
-def _error_view(error: SyncError | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    remedy = "" if getattr(error, "errors", None) else error.remedy or ""
-    return {"lines": [redact(line) for line in _lines(error)], "remedy": redact(remedy)}
-
-
 def _work_document(work: Work[Any] | None) -> dict[str, Any]:
     if work is None:
         return {"state": "none", "step": "", "error": None}
-    return {"state": work.state, "step": redact(work.step), "error": _error_view(work.error)}
+    return {"state": work.state, "step": redact(work.step), "error": error_view(work.error)}
 
 
 def _run_document(run: Run) -> dict[str, Any]:

@@ -10,13 +10,16 @@ import contextlib
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from metalake_sync.api.project_values import ProjectPlan, plan_of
+from metalake_sync.core.diff_sets import Decisions
 from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.report.cards import Card, CardMaker, Palette, PartShot, Section, Shot
+from metalake_sync.report.conflicts import Conflict, ConflictSides, conflicts_of, sides_of
 from metalake_sync.report.image_files import LakeImages
 from metalake_sync.report.model import ReportPlan
 from metalake_sync.report.planned_images import OpenPlan, PlannedImages, SavedPlanImages
@@ -40,11 +43,28 @@ class ShownPlan:
     """How many things it trashes, replaces, removes or overwrites. A user types this number to approve."""
     revert: str | None
     """The run that the plan reverts."""
+    conflicts: tuple[Conflict, ...]
+    """The sets that another client changed and that the plan changes too."""
+    decisions: Decisions
+    """The decisions about conflicts that the plan was made with."""
+    records: bool
+    """Whether the plan changes records without an action, such as for a set that is kept."""
 
     @property
     def can_apply(self) -> bool:
         """Whether there is something to apply, and nothing that blocks it."""
-        return not self.plan.empty and not self.plan.blocked
+        keeps = self.records and any(one.on_drift == "keep" for one in self.decisions.values())
+        return (not self.plan.empty or keeps) and not self.plan.blocked
+
+
+@dataclass(frozen=True, slots=True)
+class ShownConflict:
+    """Both sides of a conflict."""
+
+    card: Card
+    can_merge: bool
+    merge_conflicts: int
+    """How many shapes both sides changed."""
 
 
 class PlanDesk:
@@ -57,6 +77,9 @@ class PlanDesk:
         self._shown: ShownPlan | None = None
         self._maker = CardMaker(Palette())
         self._cards: OrderedDict[int, Card] = OrderedDict()
+        self._conflicts: OrderedDict[int, ShownConflict] = OrderedDict()
+        self._sides: Callable[[Conflict], ConflictSides] | None = None
+        """Reads both sides of a conflict of the open plan."""
 
     def make(self, engine: Engine, revert: str | None) -> ShownPlan:
         """Make a plan, and close the one before. `revert`: the run to revert."""
@@ -65,13 +88,16 @@ class PlanDesk:
             observed = stack.enter_context(engine.observe())
             plan = plan_of(observed.planned.plan, engine, revert)
             images: PlannedImages
+            conflicts: tuple[Conflict, ...] = ()
             if revert is not None:
                 images = SavedPlanImages(os.fspath(engine.manifest.base_dir), plan.document.actions, {})
             else:
                 lake = None
                 if observed.client is not None:
                     lake = stack.enter_context(LakeImages(observed.client.address))
-                images = OpenPlan(engine, observed, lake)
+                opened = images = OpenPlan(engine, observed, lake)
+                conflicts = tuple(conflicts_of(observed))
+                self._sides = lambda one: sides_of(one, engine, observed, opened.ours([one.number]))
             report = self._words.report_plan(plan.document, images)
             entries = EntryList(report.entries)
             destroys = sum(one.items_counted for one in observed.planned.plan.actions() if one.needs_approval)
@@ -81,7 +107,18 @@ class PlanDesk:
             self._maker = CardMaker(palette)
             self._open = stack.pop_all()
         now = datetime.now(UTC)
-        self._shown = ShownPlan(secrets.token_hex(6), now, plan, report, entries, destroys, revert)
+        self._shown = ShownPlan(
+            secrets.token_hex(6),
+            now,
+            plan,
+            report,
+            entries,
+            destroys,
+            revert,
+            conflicts,
+            {} if revert is not None else engine.options.decisions,
+            observed.planned.plan.bookkeeping,
+        )
         return self._shown
 
     def card(self, plan_id: str, number: int) -> Card | None:
@@ -108,10 +145,37 @@ class PlanDesk:
             found = self._images.image(name)
         return found
 
+    def conflict(self, plan_id: str, number: int) -> ShownConflict | None:
+        """Return a conflict, whose images are URLs. None: the plan is not open any more, or does not have it."""
+        shown, read = self._shown, self._sides
+        if shown is None or read is None or shown.id != plan_id or not 0 <= number < len(shown.conflicts):
+            return None
+        if number not in self._conflicts:
+            sides = read(shown.conflicts[number])
+            base = f"/plan/{plan_id}/conflicts/{number}/images/"
+            card = self._with_urls(self._maker.card(number, sides.entry), base)
+            merge = sides.merge
+            self._conflicts[number] = ShownConflict(card, merge is not None, merge.conflicts if merge else 0)
+            if len(self._conflicts) > CARDS_KEPT:
+                self._conflicts.popitem(last=False)
+        self._conflicts.move_to_end(number)
+        return self._conflicts[number]
+
+    def conflict_image(self, plan_id: str, number: int, name: str) -> CachedImage | None:
+        """Return an image of a conflict, also if the cache lost it."""
+        found = self._images.image(name)
+        if found is None and self.conflict(plan_id, number) is not None:
+            del self._conflicts[number]
+            self.conflict(plan_id, number)
+            found = self._images.image(name)
+        return found
+
     def close(self) -> None:
         """Close the state and the sources of the plan. Its entries can still be listed, without images."""
         self._shown = None
+        self._sides = None
         self._cards.clear()
+        self._conflicts.clear()
         self._open.close()
 
     def _with_urls(self, card: Card, base: str) -> Card:

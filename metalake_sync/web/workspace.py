@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from metalake_sync.api.project_values import ProjectEvent
 from metalake_sync.api.projects import project_of
 from metalake_sync.api.results import ApplyResult
+from metalake_sync.core.diff_sets import ConflictDecision, SetKey
 from metalake_sync.core.events import Event, Observing, PlanMade, Waiting
 from metalake_sync.documents.events import ActionDoneEvent, ActionFailedEvent, ProgressEvent
 from metalake_sync.errors import GuardStopped, Interrupted
@@ -75,6 +76,8 @@ class Workspace:
         self.status: Work[Status] | None = None
         self.planning: Work[ShownPlan] | None = None
         self.run: Run | None = None
+        self.decisions: dict[SetKey, ConflictDecision] = {}
+        """The conflicts that the user decided, for the next plan."""
         self._desk = PlanDesk(words, self.images)
         self.desk_thread = ThreadPoolExecutor(1, thread_name_prefix="ui plan")
         """The thread in which the plan is made and read."""
@@ -94,6 +97,23 @@ class Workspace:
     @property
     def is_running(self) -> bool:
         return self.run is not None and self.run.is_working
+
+    @property
+    def has_new_decisions(self) -> bool:
+        """Whether the plan was made with other decisions."""
+        return self.shown is not None and self.shown.revert is None and self.shown.decisions != self.decisions
+
+    def decide(self, key: SetKey, decision: ConflictDecision) -> None:
+        """Decide a conflict. The next plan takes the decision. Raises GuardStopped while a run is active."""
+        self._check_idle()
+        self.decisions[key] = decision
+        self.changes.add()
+
+    def withdraw_decisions(self) -> None:
+        """Leave all conflicts to the manifest again. Raises GuardStopped while a run is active."""
+        self._check_idle()
+        self.decisions.clear()
+        self.changes.add()
 
     def read_status(self, *, again: bool = False) -> Work[Status]:
         """Start to compare the folders with the records, unless the result of an earlier comparison still counts."""
@@ -116,6 +136,7 @@ class Workspace:
             return self.planning
         work: Work[ShownPlan] = Work(self.changes)
         self.planning = work
+        decisions = dict(self.decisions)
 
         def make() -> ShownPlan:
             engine = self.open_engine(_listener(work), work.is_cancelled)
@@ -125,6 +146,8 @@ class Workspace:
 
                 require_state(engine)
                 engine = reverting(engine, revert)
+            else:
+                engine = replace(engine, options=replace(engine.options, decisions=decisions))
             return self._desk.make(engine, revert)
 
         work.start(self.desk_thread, make)
@@ -145,6 +168,8 @@ class Workspace:
         if not shown.can_apply:
             why = "; ".join(shown.plan.blocked) or "there is nothing to do"
             raise GuardStopped(f"the plan cannot be applied: {why}", remedy="Nothing was done.")
+        if self.has_new_decisions:
+            raise GuardStopped("the plan does not have all decisions yet", remedy="Nothing was done. Plan again.")
         if shown.plan.destructive and typed.strip().replace(",", "") != str(shown.destroys):
             raise GuardStopped(
                 "the typed number is not the number of destructive actions",
@@ -164,8 +189,11 @@ class Workspace:
         return run
 
     def _after(self, run: Run) -> None:
-        """Compare the folders with the records again after a run."""
+        """Compare the folders with the records again after a run, and forget the decisions that it carried out."""
         run.wait()
+        if run.state == "done":
+            for key in run.shown.decisions:
+                self.decisions.pop(key, None)
         self.status = None
         self.changes.add()
 

@@ -23,14 +23,6 @@ def entry_addresses(found: Any) -> list[str]:
     return [one["url"] for block in found["list"]["blocks"] for one in block["entries"]]
 
 
-def people(world: World) -> dict[str, list[list[float]]]:
-    """The boxes in the lake, by file."""
-    sets = world.talk.annotations(world.collection_id())
-    return {
-        name: sorted(list(shape["bbox"]) for one in found for shape in one["shapes"]) for name, found in sets.items()
-    }
-
-
 def test_a_moved_box_is_shown_applied_and_found_in_the_history(site: Site, annotated: World) -> None:
     annotated.write("people.json", MOVED)
     found = site.planned()
