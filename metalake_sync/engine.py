@@ -138,7 +138,8 @@ class Engine:
             of_state = notes_on_repository(state, self.manifest)
             if self.options.refresh == "none":
                 with self._planner(state, None).plan() as planned:
-                    planned.plan = replace(planned.plan, notes=(*of_state, *planned.plan.notes))
+                    plan = replace(planned.plan, notes=(*of_state, *planned.plan.notes))
+                    planned.plan = plan.without_notes(self._ignored)
                     yield Observed(planned, state, None)
                 return
             with self._reach() as lake, self._client(lake, RequestCounter(), state) as client:
@@ -300,7 +301,12 @@ class Engine:
                 check = check_metadata_names(client, names)
             raise_objection(check, plan.manifest)
             plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(names, check.spelling)))
-        return plan
+        return plan.without_notes(self._ignored)
+
+    @property
+    def _ignored(self) -> Sequence[str]:
+        """The codes of the notes that the manifest does not want to see."""
+        return self.manifest.model.notes.ignore
 
     def _check_state_address(self) -> list[Note]:
         """Check where the state is, without opening it. Raises UsageError and ManifestError."""
@@ -352,7 +358,8 @@ class Engine:
                 spelling = state.spelling(lake)
                 if not check.spelling or not rounds_left:
                     of_names = (*notes_on_spelling(names, spelling), *notes_on_computed(names))
-                    planned.plan = replace(planned.plan, notes=(*notes, *planned.plan.notes, *of_names))
+                    plan = replace(planned.plan, notes=(*notes, *planned.plan.notes, *of_names))
+                    planned.plan = plan.without_notes(self._ignored)
                     yield planned, check
                     return
             with state.write():

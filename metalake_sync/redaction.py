@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _QUERY = re.compile(r"(https?://[^\s'\"?#<>]+)\?[^\s'\"<>]*")
 _AUTHORIZATION = re.compile(r"(Basic|Bearer)\s+[A-Za-z0-9+/=_.~-]+", re.IGNORECASE)
 _HOST = re.compile(r"^(https?://)[^/@]*@")
+
+_ASSIGNED = re.compile(
+    r"((?:token|passw(?:or)?d|passphrase|secret|credential|api[ _-]?key|key)s?[\"']?\s*[:=]\s*)\S+", re.IGNORECASE
+)
+_OPAQUE = re.compile(r"(?<![\w./-])(?=[\w+=~-]*[0-9])(?=[\w+=~-]*[A-Za-z])[\w+=~-]{20,}")
 
 REDACTED = "…"
 
@@ -15,6 +20,16 @@ REDACTED = "…"
 def redact(text: str) -> str:
     """Replace the queries of URLs, which may contain a signature, and authorization values in a text."""
     return _AUTHORIZATION.sub(rf"\1 {REDACTED}", _QUERY.sub(rf"\1?{REDACTED}", _HOST.sub(r"\1", text)))
+
+
+def redact_output(text: str, secrets: Iterable[str]) -> str:
+    """Return what a command wrote to standard error, without what may be a credential.
+
+    Replaces the `secrets`, values of names such as token or password, and long words that mix letters and digits.
+    """
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return _OPAQUE.sub(REDACTED, _ASSIGNED.sub(rf"\1{REDACTED}", redact(text)))
 
 
 def describe(error: BaseException) -> str:

@@ -176,8 +176,9 @@ class Files(Items, Connected):
             handle, lake_id = recorded[0], recorded[1].lake_id
             for file in state.files.all(handle):
                 names[file.origin][file.name] = file.unique_name
-        notes = tuple(str(note).removesuffix(HOW_TO_TAKE_OVER) for note in run.notes)
-        left = [note.where for note in run.notes if note.code in (NoteCode.NOT_ADOPTED, NoteCode.CHANGE_KEPT)]
+        notes = tuple(str(note).replace(HOW_TO_TAKE_OVER, "") for note in run.notes)
+        kept = [note for note in run.notes if note.code in (NoteCode.NOT_ADOPTED, NoteCode.CHANGE_KEPT)]
+        left = [where for note in kept for where in note.names or (note.where,)]
         return UploadResult(
             lake_id,
             tuple(run.job_ids),

@@ -47,6 +47,7 @@ class NoteCode(enum.StrEnum):
     SOURCE_NOTE = "source_note"
     LITERAL_SECRET = "literal_secret"  # noqa: S105
     DUPLICATE_IN_LAKE = "duplicate_in_lake"
+    NOTHING_MATCHES = "nothing_matches"
     NO_SUCH_ANNOTATIONS = "no_such_annotations"
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
     LABELS_NOT_FOUND_BY_TRAINERS = "labels_not_found_by_trainers"
@@ -88,8 +89,14 @@ UNUSABLE = frozenset(
 )
 """Notes about entries of a source, or downloads, that are invalid. Apply skips them and reports an incomplete run."""
 
+WARNINGS_OF_MANIFESTS = frozenset({"literal_secret", "unsigned_webhook", "secret_readable"})
+"""The codes of warnings about the manifest itself. In JSON, their notes have the code `manifest`."""
+
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES, NoteCode.CHECK_FAILED})
 BLOCKING = GUARDS | {NoteCode.CHANGE_REFUSED}
+
+ACKNOWLEDGEABLE = frozenset(code.value for code in NoteCode) - BLOCKING - UNUSABLE | WARNINGS_OF_MANIFESTS
+"""The codes that a manifest may list in `notes.ignore`: all but those that stop a run or make it incomplete."""
 
 NAMES_SHOWN = 5
 
@@ -135,21 +142,36 @@ KEEPS = "keeps "
 """The beginning of the note on the fields that one item keeps."""
 
 GROUP_FROM = 3
-"""So many items that keep the same fields are one note."""
+"""So many items with the same note are one note."""
+
+_GROUPED = {
+    NoteCode.FIELD_LEFT: ((KEEPS, "items keep "),),
+    NoteCode.METADATA_DIFFERS: (("has ", "files have "),),
+    NoteCode.NOT_ADOPTED: (("is ", "files are "),),
+}
+"""The codes of notes that are grouped, with the beginnings of a message about one item and about many."""
 
 
-def fields_left_together(notes: Iterable[Note]) -> Iterator[Note]:
-    """Yield notes. Several items that keep the same metadata fields (`field_left`) are one note, in the place of the
-    first one."""
+def grouped_notes(notes: Iterable[Note]) -> Iterator[Note]:
+    """Yield notes. Several items with the same note of a code in `_GROUPED` are one note, in the place of the first
+    one."""
     listed = list(notes)
-    items: dict[str, list[str]] = {}
+    items: dict[tuple[NoteCode, str], list[str]] = {}
     for note in listed:
-        if note.code is NoteCode.FIELD_LEFT and note.message.startswith(KEEPS):
-            items.setdefault(note.message, []).append(note.where)
+        if note.code in _GROUPED and not note.names:
+            items.setdefault((note.code, note.message), []).append(note.where)
     for note in listed:
-        names = items.get(note.message, [])
-        if note.code is not NoteCode.FIELD_LEFT or len(names) < GROUP_FROM:
+        names = items.get((note.code, note.message), [])
+        clause = _about_many(note) if len(names) >= GROUP_FROM and not note.names else None
+        if clause is None:
             yield note
         elif note.where == names[0]:
-            clause = f"{len(names)} items keep {note.message.removeprefix(KEEPS)}"
-            yield Note.naming(NoteCode.FIELD_LEFT, clause, names)
+            yield Note.naming(note.code, f"{len(names)} {clause}", names)
+
+
+def _about_many(note: Note) -> str | None:
+    """Return the message of a note about several items, without their number. None: the code is not grouped."""
+    for one, many in _GROUPED.get(note.code, ()):
+        if note.message.startswith(one):
+            return many + note.message.removeprefix(one)
+    return None

@@ -8,7 +8,7 @@ Longer than 300 lines, because every filter has to treat every stage of a plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field, replace
 from typing import assert_never
 
@@ -293,6 +293,10 @@ class Plan:
     def blocking_notes(self) -> tuple[Note, ...]:
         """The notes that stop apply before its first action."""
         return tuple(note for note in self.notes if note.code in BLOCKING)
+
+    def without_notes(self, codes: Collection[str]) -> Plan:
+        """Return the plan without the notes of these codes."""
+        return replace(self, notes=tuple(note for note in self.notes if note.code not in codes)) if codes else self
 
     def keep(self, wanted: Callable[[Action], bool]) -> Plan:
         """Return the plan with the wanted actions on files and collections. Other parts stay as they are."""

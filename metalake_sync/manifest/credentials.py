@@ -24,12 +24,19 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Remote
 from metalake_sync.manifest.scalars import Variables
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
+from metalake_sync.redaction import redact_output
 
 if TYPE_CHECKING:
     from metalake_sync.manifest.loading import LoadedManifest
 
 COMMAND_TIMEOUT_S = 30.0
 SIZE_LIMIT_BYTES = 64 << 10
+
+ERROR_OUTPUT_CHARS = 500
+"""How much of the standard error of a command is shown."""
+
+SHORTEST_WORD = 4
+"""Shorter words of a command's output are not looked for in its standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +143,7 @@ def run_credential_command(base_dir: Path, where: Location, key: str, arguments:
             env={name: value for name, value in os.environ.items() if (name, value) != NO_PLUGINS},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # Error messages of the command may contain the credential.
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             process_group=0,
         )
     except OSError as error:
@@ -147,7 +153,7 @@ def run_credential_command(base_dir: Path, where: Location, key: str, arguments:
     try:
         with process:
             try:
-                output, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
+                output, said = process.communicate(timeout=COMMAND_TIMEOUT_S)
             except BaseException:
                 # Kill its children too, because one of them may keep the pipe open.
                 with contextlib.suppress(ProcessLookupError):
@@ -161,11 +167,23 @@ def run_credential_command(base_dir: Path, where: Location, key: str, arguments:
         ) from None
     if process.returncode != 0:
         raise ManifestError(
-            f"'{key}' failed with exit code {process.returncode}",
+            f"'{key}' failed with exit code {process.returncode}{_said(said, output)}",
             where=where,
-            remedy="Run the command by hand to see why.",
+            remedy="Run the command by hand to see why." if not said.strip() else "Correct the command.",
         )
     return output
+
+
+def _said(error_output: bytes, output: bytes) -> str:
+    """Return the last lines that a command wrote to standard error, without what may be a credential."""
+    printed = output.decode(errors="replace").split()
+    secrets = {word for word in printed if len(word) >= SHORTEST_WORD}
+    secrets |= {value for name, value in os.environ.items() if len(value) >= SHORTEST_SECRET and _names_secret(name)}
+    lines = redact_output(error_output.decode(errors="replace"), secrets).split("\n")
+    shown = " / ".join(line.strip() for line in lines if line.strip()).strip()
+    if len(shown) > ERROR_OUTPUT_CHARS:
+        shown = f"… {shown[-ERROR_OUTPUT_CHARS:]}"
+    return f": {shown.removesuffix('.')}" if shown else ""
 
 
 TAKES_CREDENTIALS = frozenset({("remote", "api_key"), ("remote", "secret"), ("notify", "secret"), ("notify", "url")})
@@ -241,8 +259,11 @@ def texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 def _is_secret(name: str, variables: Variables) -> bool:
     """Return whether the name of a variable suggests a secret. Variables given by the user are never suspected."""
-    if name in variables.given:
-        return False
+    return name not in variables.given and _names_secret(name)
+
+
+def _names_secret(name: str) -> bool:
+    """Return whether the name of a variable suggests that it holds a secret."""
     upper = name.upper()
     if upper.split("_")[-1] in _NO_VALUES:
         return False

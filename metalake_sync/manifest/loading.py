@@ -9,6 +9,9 @@ collected and reported together.
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -135,7 +138,7 @@ def load_manifest(
         read.base_dir,
         source,
         collections,
-        tuple(_warnings(tree)),
+        tuple(_shown_warnings(tree, read.base_dir, model)),
         tree,
         stream=read.stream,
         given_variables=frozenset(variables or ()),
@@ -279,6 +282,36 @@ def _missing_variables(tree: Tree, withheld: Container[str]) -> Iterator[Manifes
                 where=tree.place(path),
                 remedy=f"Set it in the environment, pass --var {name}=…, or write ${{{name}:-default}}.",
             )
+
+
+def _shown_warnings(tree: Tree, base_dir: Path, model: Manifest) -> Iterator[ManifestWarning]:
+    for warning in (*_warnings(tree), *_readable_secrets(tree, base_dir)):
+        if warning.code not in model.notes.ignore:
+            yield warning
+
+
+def _readable_secrets(tree: Tree, base_dir: Path) -> Iterator[ManifestWarning]:
+    """Warn of each file with a credential that every user of the machine can read."""
+    for place in (("remote", "api_key_file"), ("remote", "secret_file"), ("notify", "secret_file")):
+        file = (tree.value.get(place[0]) or {}).get(place[1])
+        if file is None:
+            continue
+        try:
+            mode = os.stat(base_dir / file).st_mode
+        except OSError:
+            continue  # Reading the credential reports it.
+        if mode & stat.S_IROTH and stat.S_ISREG(mode) and _reachable_by_others(base_dir / file):
+            yield ManifestWarning(
+                "secret_readable",
+                f"'{place[1]}' names the file '{file}', which every user of this machine can read;"
+                f" run: chmod o-r {shlex.quote(file)}",
+                tree.place(place),
+            )
+
+
+def _reachable_by_others(path: Path) -> bool:
+    """Return whether every user may enter the folders above a file."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
 def _warnings(tree: Tree) -> Iterator[ManifestWarning]:

@@ -9,11 +9,13 @@ a folder.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from metalake_sync.core.notes import ACKNOWLEDGEABLE, BLOCKING, UNUSABLE
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.check_models import Checks
 from metalake_sync.manifest.remote_models import Download, Notify, Remote, TrashRule
@@ -143,6 +145,31 @@ class Run(Model):
     )
 
 
+def _can_be_ignored(code: str) -> str:
+    if code in ACKNOWLEDGEABLE:
+        return code
+    if code in BLOCKING or code in UNUSABLE:
+        raise value_error("stops a run, or makes it incomplete, and cannot be ignored", "Remove it.")
+    near = difflib.get_close_matches(code, sorted(ACKNOWLEDGEABLE), n=1)
+    remedy = f"Did you mean '{near[0]}'?" if near else "'plan --json' prints the code of each note."
+    raise value_error("is not the code of a note", remedy)
+
+
+IgnoredCode = Annotated[
+    str, AfterValidator(_can_be_ignored), Field(json_schema_extra={"enum": sorted(ACKNOWLEDGEABLE)})
+]
+
+
+class Notes(Model):
+    """Which notes of a plan are not shown."""
+
+    ignore: list[IgnoredCode] = Field(
+        default=[],
+        description="Codes of notes that were acknowledged, such as metadata_differs. No output shows them any more. "
+        "Notes that stop a run, or make it incomplete, cannot be ignored.",
+    )
+
+
 class Manifest(Model):
     """The desired contents of a lake."""
 
@@ -180,6 +207,7 @@ class Manifest(Model):
     checks: Checks = Field(
         default=Checks.model_construct(), description="What is checked in the sources before a plan sends anything."
     )
+    notes: Notes = Field(default=Notes.model_construct(), description="Which notes of a plan are not shown.")
     notify: Notify | None = Field(
         None, description="Webhook that receives a message when 'watch' fails and when it recovers."
     )

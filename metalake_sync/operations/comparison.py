@@ -161,7 +161,8 @@ def find_drift(engine: Engine) -> Plan:
             finally:
                 desired.close()
         addressed = () if chosen.targets else _drift_elsewhere(engine, state, client, notes)
-        return Plan(engine.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
+        drift = Plan(engine.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
+        return drift.without_notes(engine.manifest.model.notes.ignore)
 
 
 def _drift_elsewhere(

@@ -23,7 +23,7 @@ from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.diff_sets import OnDrift
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
-from metalake_sync.core.notes import Note, NoteCode, counted, fields_left_together
+from metalake_sync.core.notes import Note, NoteCode, counted, grouped_notes
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import (
     AnnotationKind,
@@ -422,7 +422,7 @@ class RevertPlanner:
         for (where, clause), names in self._left_out.items():
             what = f"{counted(len(names), 'change is', 'changes are')} not reverted, because {clause}"
             yield Note.naming(NoteCode.NOT_REVERTED, what, names, where)
-        yield from fields_left_together(self._notes)
+        yield from grouped_notes(self._notes)
 
 
 def _metadata_changes(changes: Sequence[RunChange]) -> dict[str | None, RunChange]:

@@ -16,7 +16,7 @@ from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.checks import Finding, notes_on, without_found
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.guards import too_many_deletes
-from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note, NoteCode, fields_left_together
+from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note, NoteCode, grouped_notes
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
 from metalake_sync.core.targets import EXCLUDE_OPTION, Chosen, check_matched
@@ -136,7 +136,7 @@ class Planner:
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(rule.trashed for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules, downloads=downloads)
-        notes += [*fields_left_together(without_found(self._notes, findings)), *guarded]
+        notes += [*grouped_notes(without_found(self._notes, findings)), *guarded]
         version = self.state.version
         plan = Plan(
             self.manifest.source,

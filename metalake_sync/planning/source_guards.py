@@ -112,6 +112,17 @@ def emptied(what: str, recorded: str, where: str, remedy: str) -> GuardStopped:
     return GuardStopped(f"{what}, but the state has records of {recorded}", where=where, remedy=remedy)
 
 
+def _nothing_matches(source: FolderSource) -> Note:
+    """Return the note on a folder without files to sync, of which nothing was synced before either."""
+    patterns = source.rules.include
+    if patterns:
+        listed = ", ".join(f"'{pattern}'" for pattern in patterns)
+        message = f"no file in '{source.path or '.'}' matches 'include' ({listed}); check the patterns and the folder"
+    else:
+        message = f"no file in '{source.path or '.'}' has the type of the collection; check the folder and 'exclude'"
+    return Note(NoteCode.NOTHING_MATCHES, message, source.declared_at)
+
+
 class SourceGuards:
     """Collects what could not be read in the sources of one collection."""
 
@@ -182,6 +193,8 @@ class SourceGuards:
                 remedy="Check that the folder is mounted and that the patterns are right."
                 " If it is empty on purpose, remove the folder from the manifest.",
             )
+        if self._scope is None:
+            self.notes.append(_nothing_matches(source))
 
     def recorded_in_scope(self, source: FolderSource) -> list[str]:
         """The recorded folders of a source that lie in the scope."""

@@ -11,11 +11,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from typing import Any
 
 from metalake_sync.core.actions import ReplaceFile, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
-from metalake_sync.core.notes import BLOCKING, Note, NoteCode, counted
+from metalake_sync.core.notes import counted
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.run_options import SkippedPart
@@ -23,19 +22,13 @@ from metalake_sync.redaction import redact
 from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.health import Health, Metrics, ServiceManager
 from metalake_sync.watch.notify import Webhook
+from metalake_sync.watch.reported import SHOWN, HeldLog, NoteLog, facts, waiting_of
 from metalake_sync.watch.runner import RunResult
 from metalake_sync.watch.skipped_files import FailedFiles
 
 FOLDERS_LIMIT = 10_000
 
 log = logging.getLogger("metalake_sync.watch")
-
-SHOWN = 20
-"""The largest number of lines of one kind for each run."""
-
-_LOGGED_ELSEWHERE = BLOCKING | {NoteCode.MANIFEST, NoteCode.LITERAL_SECRET, NoteCode.LAKE_NOT_ASKED}
-"""Refusals have their own lines, notes about the manifest are logged when it is read, and runs without the lake are
-normal here."""
 
 
 @dataclass(slots=True)
@@ -67,11 +60,6 @@ class Arrivals:
         self._appeared.clear()
 
 
-def facts(**facts: Any) -> dict[str, Any]:
-    """Return the `extra` of a log line: facts that a JSON log shows as keys."""
-    return {"facts": facts}
-
-
 def log_run(result: RunResult, coverage: str, seconds: float) -> None:
     """Log what a run did."""
     done, failed = result.finished.done, len(result.finished.failed)
@@ -84,57 +72,6 @@ def log_run(result: RunResult, coverage: str, seconds: float) -> None:
         )  # fmt: skip
     else:
         log.debug("nothing to do", extra=extra)
-
-
-@dataclass(slots=True)
-class HeldLog:
-    """The actions that wait for approval, and the blocking notes. Each is reported once, and again after a full run
-    without it."""
-
-    _reported: set[str] = field(default_factory=set)
-
-    def log(self, result: RunResult, *, of_everything: bool) -> list[str]:
-        """Log new actions and blocking notes of a run. Returns them as clauses.
-
-        `of_everything`: whether the run was full.
-        """
-        held = {f"held {action.key}": action for action in result.held}
-        blocking = {f"blocking {note}": note for note in result.blocking}
-        new_held = [action for key, action in held.items() if key not in self._reported]
-        new_blocking = [note for key, note in blocking.items() if key not in self._reported]
-        for action in new_held[:SHOWN]:
-            log.warning(
-                "held: %s %s needs approval: review it with 'plan' and run 'apply', or watch with --auto-approve",
-                action.action_name, action.file_name or "", extra=facts(collection=action.collection.name),
-            )  # fmt: skip
-        if len(new_held) > SHOWN:
-            log.warning("held: and %d more; 'plan' shows all of them", len(new_held) - SHOWN)
-        for note in new_blocking[:SHOWN]:
-            log.warning("blocks apply: %s", note)
-        self._reported = {*held, *blocking, *(() if of_everything else self._reported)}
-        return [*map(str, (action.key for action in new_held)), *map(str, new_blocking)]
-
-
-@dataclass(slots=True)
-class NoteLog:
-    """The notes that were logged. Each is logged once, and again after a full run without it."""
-
-    _logged: set[tuple[NoteCode, str, str]] = field(default_factory=set)
-
-    def log(self, notes: Sequence[Note], *, of_everything: bool) -> None:
-        """Log new notes. `of_everything`: whether these are the notes of a full run."""
-        # The number of names grows with every new file, but the note stays the same.
-        keyed = {
-            (note.code, note.where, "" if note.names else note.message): note
-            for note in notes
-            if note.code not in _LOGGED_ELSEWHERE
-        }
-        new = [note for key, note in keyed.items() if key not in self._logged]
-        for note in new[:SHOWN]:
-            log.warning("note: %s", note, extra=facts(code=note.code.value))
-        if len(new) > SHOWN:
-            log.warning("note: and %d more; 'plan' shows all of them", len(new) - SHOWN)
-        self._logged = set(keyed) if of_everything else self._logged | keyed.keys()
 
 
 @dataclass(slots=True)
@@ -203,7 +140,7 @@ class Reporter:
         """Log a run that came to its end, with what it held, what blocked it and what failed."""
         self.health.last_success = self.wall()
         if work.coverage is not Coverage.FOLDERS:
-            self.health.held = len(result.held) + len(result.blocking)
+            self.health.held = waiting_of(result)
         elif result.held:
             self.health.held = max(self.health.held, len(result.held))
         log_run(result, work.coverage.name.lower(), seconds)
@@ -211,8 +148,9 @@ class Reporter:
         self._notes.log(result.notes, of_everything=of_everything)
         new = self._held.log(result, of_everything=of_everything)
         if new and self.webhook is not None:
-            waiting = len(result.held) + len(result.blocking)
-            self.webhook.send("held", waiting=waiting, new=len(new), first=[redact(clause) for clause in new[:SHOWN]])
+            self.webhook.send(
+                "held", waiting=waiting_of(result), new=len(new), first=[redact(clause) for clause in new[:SHOWN]]
+            )
         self.metrics.ran("some_failed" if result.finished.failed else "done", seconds)
 
     def result_of(self, result: RunResult, *, work_is_left: bool) -> None:
@@ -271,10 +209,10 @@ class Reporter:
     def recovered(self) -> None:
         """Clear the problem, and report the recovery if there was one."""
         if self.health.problem is not None:
-            was, self.health.problem = self.health.problem, None
+            self.health.problem = None
             log.info("recovered")
             if self.webhook is not None:
-                self.webhook.send("recovered", message=was)
+                self.webhook.send("recovered", message="everything is synced again")
         self.service.status("watching; everything is synced")
 
     # Notifications.

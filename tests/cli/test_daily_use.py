@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -19,7 +22,7 @@ from metalake_sync.core.plan import Plan
 from metalake_sync.errors import ExitCode
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.state.store import StateStore
-from tests.embedded_lake.talk import png
+from tests.embedded_lake.talk import SECRET, png
 from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes, with_pruned
 
 
@@ -236,3 +239,109 @@ def test_the_time_of_a_run_excludes_waiting_for_the_answer(monkeypatch: pytest.M
         clock[0] += 3600
     clock[0] += 1
     assert recorder.finish().seconds == 3
+
+
+# Notes.
+
+
+def test_an_include_that_matches_nothing_is_noted_on_the_first_run_and_stops_a_later_one(world: World) -> None:
+    world.images("a.png")
+    folder = {"path": "images", "include": ["*.jpg", "*.JPG"]}
+    world.manifest({**BIRDS, "folders": [folder]})
+    done = world.good("plan", "manifest.yaml")
+    assert re.search(
+        r"note: manifest.yaml:\d+:\d+: no file in 'images' matches 'include' \('\*.jpg', '\*.JPG'\)", done.out
+    )
+    world.good("apply", "manifest.yaml")
+    world.manifest(BIRDS)
+    assert "no file in" not in world.good("apply", "manifest.yaml").out
+    world.manifest({**BIRDS, "folders": [folder]})
+    assert world.run("plan", "manifest.yaml").code == ExitCode.GUARDED
+
+
+def test_a_folder_without_files_of_the_type_is_noted(world: World) -> None:
+    world.write("images/notes.txt", "none")
+    world.manifest(BIRDS)
+    assert "no file in 'images' has the type of the collection" in world.good("validate", "manifest.yaml").out
+
+
+def test_many_adopted_files_with_other_metadata_are_one_note(world: World) -> None:
+    names = [f"{number}.png" for number in range(8)]
+    world.images(*names)
+    session = world.talk.upload({name: png(salt=name.encode()) for name in names}, "birds")
+    entries = [{"file": name, "metadata": {"Camera": "B" if name < "6" else "C"}} for name in names]
+    body = {"metadata": entries, "collectionId": session.collection_id}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", body)
+    world.manifest({**BIRDS, "metadata_scope": "files", "metadata": {"Camera": "A"}})
+    notes = [
+        note
+        for note in world.good("plan", "manifest.yaml", "--json", "-v").document["warnings"]
+        if note["code"] == "metadata_differs"
+    ]
+    (note,) = notes
+    listed = ", ".join(f"birds/{name}" for name in names)
+    assert note["message"] == (
+        "8 files have different metadata in the lake ('Camera'); 'metadata_override: true' writes the manifest's:"
+        f" {listed}"
+    )
+
+
+def test_acknowledged_notes_are_silent_and_others_are_not(world: World) -> None:
+    world.images("a.png")
+    world.write("images/b.txt", "none")
+    world.talk.upload({"a.png": png(salt=b"a.png")}, "birds")
+    world.manifest({**BIRDS, "adopt": "never"}, downloads=[{"collection": "brids", "to": "out"}])
+    assert "'adopt: never' leaves it unmanaged" in world.run("plan", "manifest.yaml").out
+    world.manifest(
+        {**BIRDS, "adopt": "never"},
+        downloads=[{"collection": "brids", "to": "out"}],
+        notes={"ignore": ["not_adopted"]},
+    )
+    for command in ("plan", "apply"):
+        done = world.run(command, "manifest.yaml")
+        assert "adopt" not in done.out
+        assert "does not have a collection 'brids'" in done.out
+        assert done.code == ExitCode.SOME_FAILED
+    codes = {note["code"] for note in world.run("plan", "manifest.yaml", "--json").document["warnings"]}
+    assert "not_adopted" not in codes
+    assert "collection_unknown" in codes
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("not_adoptd", "Did you mean 'not_adopted'?"),
+        ("too_many_deletes", "cannot be ignored"),
+        ("collection_unknown", "cannot be ignored"),
+        ("xyz", "'plan --json' prints the code of each note."),
+    ],
+)
+def test_a_note_that_cannot_be_ignored_is_an_error_of_the_manifest(world: World, code: str, said: str) -> None:
+    world.manifest(BIRDS, notes={"ignore": [code]})
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == ExitCode.USAGE
+    assert said in done.err
+
+
+def test_a_secret_file_that_everyone_can_read_draws_a_warning(world: World) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="metalake-"))
+    try:
+        folder.chmod(0o755)
+        secret = folder / "secret"
+        secret.write_text(SECRET)
+        secret.chmod(0o644)
+        world.images("a.png")
+        remote = {"url": world.lake.url, "api_key": "${LAYERNEXT_API_KEY}", "secret_file": str(secret)}
+        world.manifest(BIRDS, remote=remote)
+        done = world.good("validate", "manifest.yaml")
+        assert f"'secret_file' names the file '{secret}', which every user of this machine can read" in done.out
+        world.manifest(BIRDS, remote=remote, notes={"ignore": ["secret_readable"]})
+        assert "can read" not in world.good("validate", "manifest.yaml").out
+        world.manifest(BIRDS, remote=remote)
+        secret.chmod(0o640)
+        assert "can read" not in world.good("validate", "manifest.yaml").out
+        secret.chmod(0o644)
+        folder.chmod(0o700)
+        assert "can read" not in world.good("validate", "manifest.yaml").out
+    finally:
+        shutil.rmtree(folder)

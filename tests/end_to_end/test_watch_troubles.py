@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -106,6 +107,31 @@ def test_a_file_that_fails_a_check_is_held_and_reported_once_and_the_rest_is_sen
     assert sent["first"][0].startswith("birds/pointer.png: is a Git LFS pointer")
 
 
+def test_deletions_that_are_held_reach_the_webhook_once(
+    world: World, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
+) -> None:
+    address, requests = receiver
+    world.images("a.png", "b.png", "c.png", "d.png")
+    world.manifest({**BIRDS, "prune": True}, notify={"url": address})
+    with watching(world, "--rescan", "1") as daemon:
+        daemon.wait(lambda: len(names(world)) == 4)
+        for name in ("a.png", "b.png", "c.png"):
+            # Three of four are more than a run may delete: the number in that note grows.
+            (world.folder / "images" / name).unlink()
+            daemon.wait(lambda name=name: f"held: trash {name}" in daemon.log)  # type: ignore[misc]
+        world.images("e.png")
+        daemon.wait(lambda: "e.png" in names(world))
+        daemon.wait(lambda: daemon.log.count('"width": "full"') > 5)
+        assert daemon.stop() == 0
+    sent = [json.loads(body) for _, body in requests]
+    assert {one["event"] for one in sent} == {"held"}
+    clauses = [clause for one in sent for clause in one["first"]]
+    assert sorted(clause for clause in clauses if clause.startswith("trash")) == [
+        "trash birds/a.png", "trash birds/b.png", "trash birds/c.png"
+    ]  # fmt: skip
+    assert [clause for clause in clauses if not clause.startswith("trash")] == []
+
+
 def test_a_set_that_another_client_changed_is_held_and_reported_once_and_the_rest_is_sent(
     world: World, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
 ) -> None:
@@ -158,7 +184,10 @@ def test_new_credentials_are_read_again_and_the_webhook_gets_failure_and_recover
             assert daemon.stop() == 0
         assert SECRET not in daemon.log
         assert "rotated" not in daemon.log
-    assert [json.loads(body)["event"] for _, body in requests] == ["failed", "recovered"]
+    failed, recovered = (json.loads(body) for _, body in requests)
+    assert (failed["event"], recovered["event"]) == ("failed", "recovered")
+    assert "the lake rejected the credentials" in failed["message"]
+    assert recovered["message"] == "everything is synced again"
     for headers, body in requests:
         assert headers["X-Metalake-Sync-Signature"] == sign(b"s1gn", headers["X-Metalake-Sync-Timestamp"], body)
     with EmbeddedLake(settings(tmp_path / "lake")) as lake, talk_to(lake.url) as talk:
@@ -310,3 +339,28 @@ def test_a_file_that_cannot_be_sent_is_in_the_status_and_the_rest_is_synced(worl
         daemon.wait(lambda: names(world) == ["a.png", "bad.png", "c.png", "d.png"])
         daemon.wait(lambda: "recovered" in daemon.log)
         assert daemon.stop() == 0
+
+
+def test_a_busy_port_of_the_metrics_is_no_usage_error(world: World) -> None:
+    """systemd does not start a service again after a usage error."""
+    world.images("a.png")
+    world.manifest(BIRDS)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        done = world.run("watch", "manifest.yaml", "--metrics", address)
+    assert done.code == 1
+    assert f"another program uses the address of '--metrics {address}'" in done.err
+    assert world.run("watch", "manifest.yaml", "--metrics", "nowhere").code == 64
+
+
+def test_notes_in_the_log_are_not_warnings_of_notes(world: World) -> None:
+    world.images("a.png")
+    os.mkfifo(world.folder / "images" / "pipe.png")
+    world.manifest(BIRDS)
+    with watching(world, "--log-format", "text") as daemon:
+        daemon.wait(lambda: "images/pipe.png" in daemon.log)
+        assert daemon.stop() == 0
+    (line,) = [line for line in daemon.log.splitlines() if "images/pipe.png" in line]
+    assert line.partition("Z  ")[2].startswith("note: images/pipe.png: ")

@@ -6,15 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from metalake_sync.key_stores import opening
 from metalake_sync.manifest import load_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+SOURCES = (".py", ".md", ".yaml", ".yml", ".toml", ".html", ".service")
 
 
 def documents(path: str) -> list[Any]:
@@ -173,3 +177,33 @@ def test_the_workflow_has_least_permissions_and_pinned_actions() -> None:
             assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"] == {"lfs": True, "persist-credentials": False}
+
+
+def test_each_instance_of_the_systemd_unit_gets_its_own_port_from_its_own_file() -> None:
+    text = (EXAMPLES / "service" / "metalake-sync-watch@.service").read_text()
+    unit = [line for line in text.splitlines() if not line.startswith("#")]
+    assert "EnvironmentFile=/etc/metalake-sync/%i/environment" in unit
+    assert not [line for line in unit if "--metrics" in line or re.search(r":\d{4}", line)]
+    (example,) = re.findall(r"#\s+(METALAKE_SYNC_\w+)=127\.0\.0\.1:\d+", text)
+    from metalake_sync.cli.commands.watch import watch_command
+
+    assert example in {parameter.envvar for parameter in watch_command.params}
+    (stops,) = [line for line in unit if line.startswith("RestartPreventExitStatus=")]
+    assert "1" not in stops.partition("=")[2].split()
+
+
+def test_every_hint_names_an_extra_that_exists() -> None:
+    root = EXAMPLES.parent
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found: dict[str, set[str]] = {}
+    folders = ("metalake_sync", "docs", "examples")
+    files = [path for folder in folders for path in (root / folder).rglob("*") if path.suffix in SOURCES]
+    for path in (*files, root / "README.md"):
+        for named in re.findall(r"metalake-sync\[([a-z0-9,]+)\]", path.read_text()):
+            found.setdefault(path.name, set()).update(named.split(","))
+    assert len(found) > 10
+    assert {name: wrong for name, named in found.items() if (wrong := named - extras.keys())} == {}
+    # Those that code puts into a hint.
+    calls = r"need_libraries\((?:[^()\n]|\(\))*\"([a-z0-9]+)\"\)"
+    computed = {name for path in files if path.suffix == ".py" for name in re.findall(calls, path.read_text())}
+    assert {"ui", *computed, *opening._EXTRAS.values()} <= extras.keys()

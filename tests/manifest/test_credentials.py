@@ -112,11 +112,42 @@ def test_a_missing_credential_file_is_an_error_at_its_key(manifests: ManifestFol
     )
 
 
-def test_the_error_of_a_failed_command_does_not_contain_its_output(manifests: ManifestFolder) -> None:
-    code = 'import sys; print("hunter2"); print("hunter3", file=sys.stderr); sys.exit(3)'
+def test_the_error_of_a_failed_command_shows_its_standard_error_without_what_it_printed(
+    manifests: ManifestFolder,
+) -> None:
+    code = 'import sys; print("hunter2"); print("vault: hunter2 is sealed", file=sys.stderr); sys.exit(3)'
     answer = error_text(remote(manifests, python(code)))
-    assert "'api_key_command' failed with exit code 3. Run the command by hand to see why." in answer
+    assert "'api_key_command' failed with exit code 3: vault: … is sealed. Correct the command." in answer
     assert "hunter" not in answer
+
+
+def test_the_error_of_a_failed_command_that_says_nothing_says_what_to_do(manifests: ManifestFolder) -> None:
+    answer = error_text(remote(manifests, python('import sys; print("hunter2"); sys.exit(3)')))
+    assert answer.endswith("'api_key_command' failed with exit code 3. Run the command by hand to see why.")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("permission denied: /etc/keys/metalake-2026.txt", "permission denied: /etc/keys/metalake-2026.txt"),
+        ("the token hvs9CAESIJ3kq7mPVb2Zr8nT4wYxQ is expired", "the token … is expired"),
+        ("VAULT_TOKEN=abc login failed", "VAULT_TOKEN=… login failed"),
+        ("get https://vault.acme.dev/v1/key?sig=abc: 403", "get https://vault.acme.dev/v1/key?… 403"),
+        ("from the environment: swordfish-of-mia", "from the environment: …"),
+    ],
+)
+def test_what_may_be_a_credential_is_removed_from_standard_error(
+    manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch, said: str, shown: str
+) -> None:
+    monkeypatch.setenv("OTHER_PASSWORD", "swordfish-of-mia")
+    answer = error_text(remote(manifests, python(f'import sys; sys.exit("{said}")')))
+    assert f"'api_key_command' failed with exit code 1: {shown}. Correct" in answer
+
+
+def test_a_long_standard_error_is_cut_at_its_start(manifests: ManifestFolder) -> None:
+    answer = error_text(remote(manifests, python('import sys; sys.exit("pad " * 5000 + "the end")')))
+    assert "the end. Correct the command." in answer
+    assert len(answer) < 1000
 
 
 def test_a_missing_command_is_an_error(manifests: ManifestFolder) -> None:

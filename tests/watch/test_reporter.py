@@ -13,7 +13,8 @@ from metalake_sync.core.events import RunFinished
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, DesiredSet, Fingerprint, MediaType
 from metalake_sync.core.summary import Summary
-from metalake_sync.watch.reporter import SHOWN, Arrivals, HeldLog, NoteLog
+from metalake_sync.watch.reported import SHOWN, HeldLog, NoteLog
+from metalake_sync.watch.reporter import Arrivals
 from metalake_sync.watch.runner import RunResult
 
 PIPE = Note(NoteCode.FILE_LEFT_OUT, "is no regular file", "images/pipe.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -164,6 +165,11 @@ def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServe
     try:
         return HealthServer(host.strip("[]"), int(port), health, metrics)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SyncError(
+                f"another program uses the address of '--metrics {address}'",
+                remedy="End it, or choose another port. Each watch on this machine needs its own.",
+            ) from None
         raise UsageError(
             f"'--metrics {address}' cannot be opened ({error.strerror})",
             remedy="Choose another port, or a local address.",
@@ -179,11 +185,13 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as text: time, level for warnings and errors, and the message."""
+    """Formats a record as text: time, level for warnings and errors except notes, and the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return f"{_time(record):%Y-%m-%dT%H:%M:%S}Z  {level}{shown(redact(record.getMessage()))}"
+        message = record.getMessage()
+        labeled = record.levelno >= logging.WARNING and not message.startswith("note: ")
+        level = f"{record.levelname.lower()}: " if labeled else ""
+        return f"{_time(record):%Y-%m-%dT%H:%M:%S}Z  {level}{shown(redact(message))}"
 
 
 def _time(record: logging.LogRecord) -> datetime:
