@@ -20,7 +20,7 @@ from metalake_sync.core.shapes import ImageRecord, KnownSet, Shape
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.lazy_dataclass import dataclass
 
-READERS_VERSION = 2
+READERS_VERSION = 3
 """A part of every key. Raise it when a reader, a check or the canonical record gives other results for a source."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from metalake_sync.annotations.entries import ImageSize, ParsedShapes, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.coco.panoptic import segments_of
@@ -23,7 +23,7 @@ from metalake_sync.annotations.formats.coco.parts import (
     triples_of,
 )
 from metalake_sync.annotations.formats.metalake.reading import read_attributes
-from metalake_sync.annotations.formats.values import box_around, number, raw_value, shortened
+from metalake_sync.annotations.formats.values import box_around, number, raw_bytes, raw_value, shortened
 from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import AttributeValue, Shape, ShapeType
 from metalake_sync.errors import ManifestError
@@ -53,6 +53,27 @@ def with_place(error: ManifestError, place: str) -> ManifestError:
     return ManifestError(error.message, where=f"{place}{error.where or ''}", remedy=error.remedy)
 
 
+class RawImage(NamedTuple):
+    """The annotations of an image as the file has them, for keys and for parsing later."""
+
+    size: Size | None
+    """The size that the file states for the image."""
+    stamps: tuple[Any, ...]
+    """What stands for the pixels of each panoptic annotation."""
+    body: bytes
+    """The list of annotations, as `raw_bytes` wrote it."""
+
+    def to_bytes(self) -> bytes:
+        head = raw_bytes((self.size, self.stamps))
+        return b"%d\n%b%b" % (len(head), head, self.body)
+
+    @classmethod
+    def of_bytes(cls, raw: bytes) -> RawImage:
+        length, _, rest = raw.partition(b"\n")
+        size, stamps = raw_value(rest)
+        return cls(size, stamps, rest[int(length) :])
+
+
 class ShapeParser:
     """Makes the shapes of the annotations of one file."""
 
@@ -61,21 +82,21 @@ class ShapeParser:
         self._categories = categories
 
     def parse(self, raw: bytes, places: Sequence[int], notes: ReadNotes, size: ImageSize) -> ParsedShapes:
-        """Return the shapes of an image. `raw`: the image's size in the file and its annotations, as `raw_bytes` wrote
-        them. `places`: the number of each annotation in the file. `size`: of the image itself."""
-        stated, bodies, *_ = raw_value(raw)
+        """Return the shapes of an image. `raw`: a RawImage as bytes. `places`: the number of each annotation in the
+        file. `size`: of the image itself."""
+        stated, _, body = RawImage.of_bytes(raw)
         sizes = [one for one in (stated, size) if one is not None]
         shapes = [
             (at, shape)
-            for at, body in zip(places, bodies, strict=True)
-            for shape in self._shapes(raw_value(body), at, sizes, notes)
+            for at, annotation in zip(places, raw_value(body), strict=True)
+            for shape in self._shapes(annotation, at, sizes, notes)
         ]
         return tuple(shape for _, shape in shapes), tuple(at for at, _ in shapes)
 
     def parse_again(self, raw: bytes, size: ImageSize) -> tuple[Shape, ...]:
         """Return the same shapes once more, without notes."""
-        _, bodies, *_ = raw_value(raw)
-        shapes, _ = self.parse(raw, [0] * len(bodies), ReadNotes(), size)
+        annotations = raw_value(RawImage.of_bytes(raw).body)
+        shapes, _ = self.parse(raw, [0] * len(annotations), ReadNotes(), size)
         return shapes
 
     def _shapes(
