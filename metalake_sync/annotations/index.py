@@ -184,8 +184,12 @@ class AnnotationIndex:
         return self.store.has_shapes
 
     def record(self, image: str) -> ImageRecord:
-        """Return the record of an image."""
-        return self.store.get(image, self.by_image[image], normalized=self.normalized)
+        """Return the record of an image. It has no shapes if no entry matches the image: a merged set may have shapes
+        of another client alone."""
+        indexed = self.by_image.get(image)
+        if indexed is None:
+            return ImageRecord(image, (), self.normalized)
+        return self.store.get(image, indexed, normalized=self.normalized)
 
     def labels(self) -> LabelTree:
         """Return all labels in use, with their attributes and values."""

@@ -125,7 +125,7 @@ class DesiredCollection:
         return OperationPolicy(index.kind, index.mode, on_drift=index.on_drift, decided=decided)
 
     def record(self, operation: str, name: str) -> ImageRecord:
-        """Read the shapes of a file from the annotation index. Call it only for names that have a set."""
+        """Read the shapes of a file from the annotation index. None of its entries may match the file."""
         return self.annotations[operation].record(name)
 
     def shapes_of(self, name: str, operation: str) -> ImageRecord | None:

@@ -27,6 +27,10 @@ THEIRS = [box("bird", 1, 1, 8, 8), box("bird", 20, 12, 6, 6)]
 """Their edit: the second box of the crow."""
 
 
+ALL_OF_THE_CROW = [box("bird", 1, 1, 8, 8), box("bird", 20, 10, 6, 6)]
+"""The crow's boxes as both clients begin with them."""
+
+
 def manifest(world: World, **operation: Any) -> None:
     block = {"operation": "people", "kind": "human", "source": "boxes.json", **operation}
     world.manifest({**BIRDS, "annotations": [block]})
@@ -200,6 +204,32 @@ def test_merge_sends_nothing_where_only_they_edited(annotated: World) -> None:
     annotated.write("boxes.json", boxes(**MOVED))
     apply(annotated)
     assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 12, 6, 6]]
+
+
+@pytest.mark.parametrize("entry", ["absent", "empty", "in a block that the manifest dropped"])
+def test_merge_keeps_a_box_of_theirs_in_an_image_that_lost_its_entry(annotated: World, entry: str) -> None:
+    manifest(annotated, on_drift="merge")
+    edit(annotated, CROW, *ALL_OF_THE_CROW, box("eye", 30, 3, 2, 2))
+    ours = {**FIRST, "gull_png": [[4, 3, 10, 10]]}
+    del ours["crow_png"]
+    if entry == "empty":
+        ours["crow_png"] = []
+    if entry == "in a block that the manifest dropped":
+        annotated.write("crow.json", boxes(crow_png=FIRST["crow_png"]))
+        block = {"operation": "people", "kind": "human", "on_drift": "merge"}
+        blocks = [{**block, "source": "boxes.json"}, {**block, "source": "crow.json"}]
+        annotated.write("boxes.json", boxes(gull_png=FIRST["gull_png"], jay_png=FIRST["jay_png"]))
+        annotated.manifest({**BIRDS, "annotations": blocks})
+        assert actions(annotated) == []
+        manifest(annotated, on_drift="merge")
+    annotated.write("boxes.json", boxes(**ours))
+    assert actions(annotated) == [("annotate", CROW, False), ("annotate", GULL, False)]
+    annotated.good("plan", "--html", "plan.html", "manifest.yaml")
+    assert apply(annotated).code == 0
+    assert (in_lake(annotated, CROW), in_lake(annotated, GULL)) == ([[30, 3, 2, 2]], [[4, 3, 10, 10]])
+    assert apply(annotated).code == 0
+    for refresh in ("none", "list", "full"):
+        assert actions(annotated, "--refresh", refresh) == []
 
 
 def test_overwrite_sends_our_set_without_approval(annotated: World) -> None:
