@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import click
-
-from metalake_sync.cli.terminal import can_ask, count
+from metalake_sync.cli.terminal import can_ask, confirm, count
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class Approval:
         if self.approved or not self.asks:
             return self.approved
         self.listener.pause()
-        return click.confirm(approval_question(plan), default=False)
+        return confirm(approval_question(plan))
 
 
 def approval_question(plan: Plan) -> str:

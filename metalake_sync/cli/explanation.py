@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from metalake_sync.cli.plan_lines import plan_lines, value_words
-from metalake_sync.cli.terminal import count, echo_json, shown, size
+from metalake_sync.cli.terminal import count, echo_json, say, shown, size
 from metalake_sync.core.snapshots import RecordedFile
 from metalake_sync.engine import Engine
 from metalake_sync.operations.explain import Explanation, explain
@@ -25,7 +25,7 @@ def print_explanation(engine: Engine, file: str, *, as_json: bool) -> None:
         echo_json(json.dumps([_document(one) for one in explanations], indent=2))
         return
     for one in explanations:
-        click.echo("\n".join(_lines(one)))
+        say("\n".join(_lines(one)))
 
 
 def _lines(one: Explanation) -> Iterator[str]:

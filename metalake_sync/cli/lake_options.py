@@ -28,7 +28,7 @@ from metalake_sync.cli.options import (
     rate,
     start_is_over,
 )
-from metalake_sync.cli.terminal import ask, echo_json
+from metalake_sync.cli.terminal import ask, echo_json, say
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -144,7 +144,7 @@ class LakeFlags:
             echo_json(json.dumps(result, indent=2, default=_plain))
             return
         for line in lines():
-            click.echo(line)
+            say(line)
 
     def finish(self, call: Callable[[], ResultT], lines: Callable[[ResultT], Iterator[str]]) -> None:
         """Make a call and print its result. If a part of it failed, also print every failure, and exit with code 3."""

@@ -13,7 +13,8 @@ import click
 
 from metalake_sync.cli.log_lines import Failures, json_line
 from metalake_sync.cli.render_plan import render_plan
-from metalake_sync.cli.terminal import count, duration, echo_json, shown, size
+from metalake_sync.cli.run_words import done_words
+from metalake_sync.cli.terminal import count, duration, echo_json, say, shown, size
 from metalake_sync.core.actions import Action, TrashCollection
 from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.events import (
@@ -30,6 +31,7 @@ from metalake_sync.core.events import (
 )
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.set_changes import SetChanges
+from metalake_sync.core.summary import ACTION_NAMES
 from metalake_sync.documents.plan import plan_document
 
 LINE_EVERY_S = 30.0
@@ -106,14 +108,14 @@ class TextListener:
                 if not self._quiet:
                     plan = plan_document(event.plan, full_names=self._verbose)
                     for line in render_plan(plan, all_lines=self._verbose):
-                        click.echo(line)
+                        say(line)
             case Progress():
                 self._display.progress(event)
             case Resumed():
                 self._display.clear()
                 if not self._quiet:
                     files = count(event.files, "file")
-                    click.echo(f"{shown(event.collection)}: finished an upload session of an earlier run ({files})")
+                    say(f"{shown(event.collection)}: finished an upload session of an earlier run ({files})")
             case ActionFailed():
                 self._display.clear()
                 error = event.error
@@ -123,13 +125,11 @@ class TextListener:
             case RunFinished():
                 self._display.clear()
                 self._failures.close()
-                click.echo(outcome(event))
+                say(outcome(event))
             case ActionDone(action=TrashCollection() as action):
                 self._display.clear()
                 if not self._quiet:
-                    click.echo(
-                        f"{shown(str(action.collection))}: trashed the collection with {count(action.items, 'item')}"
-                    )
+                    say(f"{shown(str(action.collection))}: trashed the collection with {count(action.items, 'item')}")
             case ActionDone() | SessionOpened():
                 pass
 
@@ -150,23 +150,7 @@ def item_of(action: Action) -> str:
 def outcome(event: RunFinished) -> str:
     """Return the last line of an apply."""
     done = event.done
-    counts = [
-        text
-        for number, text in (
-            (done.create_collection, count(done.create_collection, "collection") + " created"),
-            (done.upload, count(done.upload, "file") + " uploaded"),
-            (done.replace, count(done.replace, "file") + " replaced"),
-            (done.adopt, count(done.adopt, "file") + " adopted"),
-            (done.update_metadata, count(done.update_metadata, "metadata update")),
-            (done.annotate, count(done.annotate, "annotation set") + " sent"),
-            (done.remove_annotations, count(done.remove_annotations, "annotation set") + " cleared"),
-            (done.download, count(done.download, "file") + " downloaded"),
-            (done.remove_downloaded, count(done.remove_downloaded, "local file") + " removed"),
-            (done.trash, count(done.trash, "file") + " trashed"),
-            (done.attach_model_run, count(done.attach_model_run, "model run") + " attached"),
-        )
-        if number
-    ]
+    counts = list(done_words({name: getattr(done, name) for name in ACTION_NAMES}))
     failed = click.style(f", {len(event.failed)} failed", fg="red") if event.failed else ""
     if not counts and not failed:
         return "Nothing was sent: the lake matches the manifest."

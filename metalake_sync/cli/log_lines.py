@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from metalake_sync.cli.terminal import for_logs, shown
+from metalake_sync.cli.terminal import for_logs, say, shown
 from metalake_sync.redaction import redact
 
 SHOWN_OF_A_KIND = 10
@@ -37,7 +37,7 @@ def log_error(message: str, *, json_log: bool) -> None:
     if json_log:
         click.echo(json_line("error", message), err=True)
     else:
-        click.secho(shown(message), fg="red", err=True)
+        say(shown(message), fg="red", err=True)
 
 
 class Failures:

@@ -11,6 +11,7 @@ import errno
 import gc
 import importlib
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -20,7 +21,7 @@ import click
 
 from metalake_sync import NO_PLUGINS, __version__
 from metalake_sync.cli import terminal
-from metalake_sync.cli.terminal import for_logs, shown
+from metalake_sync.cli.terminal import for_logs, shown, wrapped
 from metalake_sync.errors import ExitCode, Interrupted, SyncError
 
 if TYPE_CHECKING:
@@ -229,7 +230,10 @@ def _complain(args: list[str], message: str, code: int, usage: click.Context | N
     if usage is not None:
         click.echo(usage.get_usage(), err=True)
     for line in message.splitlines():
-        click.secho(f"error: {shown(line)}", fg="red", err=True, color=_colored())
+        text = f"error: {shown(line)}"
+        if sys.stderr.isatty():
+            text = wrapped(text, shutil.get_terminal_size().columns)
+        click.secho(text, fg="red", err=True, color=_colored())
 
 
 def _logs_json(args: list[str]) -> bool:

@@ -103,6 +103,52 @@ def echo_json(text: str) -> None:
     click.echo(text)
 
 
+def say(text: str, *, err: bool = False, fg: str | None = None) -> None:
+    """Print text. On a terminal, lines break at words, and the rest of a line is indented."""
+    if fg is not None:
+        text = click.style(text, fg=fg)
+    if (sys.stderr if err else sys.stdout).isatty():
+        import shutil
+
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(wrapped(line, width) for line in text.split("\n"))
+    click.echo(text, err=err)
+
+
+def wrapped(line: str, width: int) -> str:
+    """Return a line with breaks at words, so that no part is wider than `width` columns unless one word is.
+
+    Escape sequences have no width.
+    """
+    if len(line) <= width and line.isascii():
+        return line
+    plain = click.unstyle(line)
+    indent = " " * min(len(plain) - len(plain.lstrip(" ")) + 4, width // 2)
+    lines: list[str] = []
+    current, used = "", 0
+    for word in re.findall(r" *[^ ]+", line):
+        columns = _columns(click.unstyle(word))
+        if current and used + columns > width:
+            lines.append(current)
+            current, used = indent, len(indent)
+            word = word.lstrip(" ")
+            columns = _columns(click.unstyle(word))
+        current += word
+        used += columns
+    return "\n".join([*lines, current])
+
+
+def _columns(text: str) -> int:
+    """Return how many columns a terminal needs for text. East Asian characters need two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
 def can_ask(*, as_json: bool) -> bool:
     """Return whether a user can answer a prompt."""
     return not as_json and sys.stdin.isatty() and sys.stdout.isatty()
@@ -126,8 +172,16 @@ def ask(
     if not can_ask(as_json=as_json):
         reason = "--json does not prompt" if as_json else "no terminal can show a prompt"
         raise GuardStopped(f"not approved: {reason}", remedy=remedy)
-    if not click.confirm(question, default=False):
+    if not confirm(question):
         raise GuardStopped("not approved", remedy=remedy)
+
+
+def confirm(question: str) -> bool:
+    """Ask at the prompt. The default is not to approve."""
+    import shutil
+
+    answers = len(" [y/N]: ")
+    return click.confirm(wrapped(question, shutil.get_terminal_size().columns - answers), default=False)
 
 
 def _open_closed_descriptors() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.cli.approval import approval_question
+from metalake_sync.cli.terminal import wrapped
 from metalake_sync.core.plan import Plan
 from metalake_sync.errors import ExitCode
 from metalake_sync.remote.request_counter import RequestCounter
@@ -345,3 +346,58 @@ def test_a_secret_file_that_everyone_can_read_draws_a_warning(world: World) -> N
         assert "can read" not in world.good("validate", "manifest.yaml").out
     finally:
         shutil.rmtree(folder)
+
+
+# Text for people.
+
+
+def test_status_and_history_use_words_and_units(world: World) -> None:
+    with_pruned(world, "a.png", "b.png")
+    last = world.good("status", "manifest.yaml").out.splitlines()[-1]
+    assert re.search(
+        r"^  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  done +1 collection created, 2 files uploaded"
+        r" \(\d+ B sent, \d+\.\d s\)$",
+        last,
+    )
+    (world.folder / "images" / "b.png").unlink()
+    world.good("apply", "manifest.yaml", "--auto-approve")
+    told = world.good("history", "manifest.yaml").out
+    assert "  1 file trashed (" in told
+    assert re.search(
+        r"^  trashed    birds/b.png  removed from manifest, id in the lake's trash: [0-9a-f]{24}$", told, re.M
+    )
+    assert re.search(r"^  uploaded   birds/a.png  new$", told, re.M)
+    assert not re.search(r"none →|[0-9a-f]{12}…|bytes_sent|create_collection|\bupload \d", told)
+
+
+def test_lines_break_at_words_on_a_terminal_and_nowhere_else(world: World) -> None:
+    names = [f"{number}-with-a-rather-long-name.png" for number in range(4)]
+    world.images(*names)
+    world.manifest({**BIRDS, "folders": [{"path": "images", "include": ["*.jpg"]}]})
+    code, said = in_terminal(world, "plan", "manifest.yaml")
+    assert code == 0
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in said.splitlines()]
+    assert max(map(len, lines)) <= 80
+    (plain,) = [line for line in world.good("plan", "manifest.yaml").out.splitlines() if line.startswith("note: ")]
+    assert len(plain) > 80
+    start = next(number for number, line in enumerate(lines) if line.startswith("note: "))
+    assert lines[start + 1].startswith("    ")
+    assert " ".join(" ".join(lines[start:]).split()).startswith(plain)
+    code, said = in_terminal(world, "plan", "no-such-manifest-with-a-rather-long-name-for-a-line.yaml")
+    assert code == ExitCode.USAGE
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "parts"),
+    [
+        ("one two three", 80, ["one two three"]),
+        ("one two three", 9, ["one two", "    three"]),
+        ("  + a.png  new, and more", 14, ["  + a.png", "      new, and", "      more"]),
+        ("a-word-that-is-wider-than-it-may-be then", 10, ["a-word-that-is-wider-than-it-may-be", "    then"]),
+        ("\x1b[31mred word\x1b[0m here", 13, ["\x1b[31mred word\x1b[0m here"]),
+        ("日本語 日本語 日本語", 13, ["日本語 日本語", "    日本語"]),
+    ],
+)
+def test_a_line_is_wrapped_by_the_columns_that_it_needs(line: str, width: int, parts: list[str]) -> None:
+    assert wrapped(line, width).split("\n") == parts

@@ -13,8 +13,8 @@ from tests.end_to_end.world import World, boxes
 PAGE = (Path(__file__).parents[2] / "docs/guides/history.md").read_text()
 
 _MOVING = re.compile(
-    r"(?P<time>^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)|(?P<run>\d{8}T\d{6}-[0-9a-f]{8})|(?P<host> on [^,]+,)"
-    r"|(?P<digest>[0-9a-f]{12}…)",
+    r"(?P<time>^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)|(?P<run>\d{8}T\d{6}-[0-9a-f]{8})|(?P<host> on [^,]+,)"
+    r"|(?P<seconds>\d+\.\d s)",
     re.MULTILINE,
 )
 """What differs from machine to machine."""

@@ -14,7 +14,7 @@ BLOCK = re.compile(r'```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*
 
 RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 
-_MOVING = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d|\d+ requests|\d+\.\d s\b|(?<=  by ).* on .*")
+_MOVING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d+ requests|\d+\.\d s\b|(?<=  by ).* on .*")
 """What differs from machine to machine."""
 
 

@@ -114,8 +114,8 @@ def test_a_claim_is_a_run_of_the_history(lost: World) -> None:
         ("claim", "b.png", "adopted", "uploaded"),
     ]
     told = lost.good("history", "--run", run["id"], "--diff", "manifest.yaml").out
-    assert "claim              birds/a.png  requested  adopted → uploaded" in told
-    assert "claim 2" in lost.good("status", "manifest.yaml").out
+    assert "claimed    birds/a.png  requested, adopted → uploaded" in told
+    assert "2 files claimed" in lost.good("status", "manifest.yaml").out
     reverted = lost.good("revert", run["id"], "manifest.yaml").out
     assert "birds: 2 claimed files stay recorded as uploaded: a.png, b.png" in reverted
 

@@ -114,7 +114,7 @@ def test_a_run_that_finishes_an_earlier_one_reports_what_it_sent(world: World) -
     assert summary["done"]["upload"] == 40
     assert summary["seconds"] > 0
     assert "40 files uploaded" not in world.good("apply", "manifest.yaml").out
-    assert "upload 40" in world.good("status", "manifest.yaml").out
+    assert "40 files uploaded" in world.good("status", "manifest.yaml").out
 
 
 def test_a_full_output_device_is_not_an_internal_error(world: World) -> None:

@@ -169,7 +169,7 @@ def test_status_says_what_a_killed_run_did(synced: World) -> None:
         connection.execute("UPDATE runs SET outcome = NULL, summary = NULL, ended_at = NULL")
     lines = synced.good("status", "manifest.yaml").out.splitlines()
     assert "was killed" in lines[-1]
-    assert "upload 3" in lines[-1]
+    assert "3 files uploaded" in lines[-1]
     assert "nothing to do" not in lines[-1]
     with FileBackend(path).lock(command="apply birds.yaml"):
         assert "is running" in synced.good("status", "manifest.yaml").out.splitlines()[-1]

@@ -435,7 +435,7 @@ def test_history_shows_each_run_with_its_actions(synced: World) -> None:
     runs = synced.good("history", "--json", "manifest.yaml").document
     assert [run["outcome"] for run in runs] == ["done"]
     told = synced.good("history", "--run", runs[0]["id"], "manifest.yaml").out
-    assert "upload             birds/a.png  new" in told
+    assert "uploaded   birds/a.png  new" in told
     provenance = runs[0]["provenance"]
     assert f"by {provenance['user']} on {provenance['host']}" in told
     assert provenance["command_line"].startswith("metalake-sync apply")

@@ -19,7 +19,7 @@ from metalake_sync.cli.manifest_options import (
     takes_manifest,
 )
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import ask, count, echo_json, shown
+from metalake_sync.cli.terminal import ask, count, echo_json, say, shown
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _claim(
         if not (flags.as_json or flags.quiet):
             for one in claims:
                 for line in _claim_lines(one) if one.files else ():
-                    click.echo(line)
+                    say(line)
         files = count(sum(one.files for one in claims), "file")
         question = f"Record {files} as uploaded by this manifest?"
         ask(question, approved=approved, as_json=flags.as_json, without="Nothing was claimed.")
@@ -109,12 +109,12 @@ def _claim(
         echo_json(to_json(ClaimedEvent(files=files, only_in_lake=only_in_lake, backup=str(copy) if copy else None)))
         return
     if copy is None:
-        click.echo("Nothing to claim: no adopted file matches.")
+        say("Nothing to claim: no adopted file matches.")
     else:
-        click.echo(f"Claimed {count(files, 'file')}. The copy of the old state is {copy}.")
+        say(f"Claimed {count(files, 'file')}. The copy of the old state is {copy}.")
     for one in claims:
         if one.only_in_lake:
-            click.echo(_only_in_lake_line(one, len(one.only_in_lake) if flags.verbose else NAMES_SHOWN))
+            say(_only_in_lake_line(one, len(one.only_in_lake) if flags.verbose else NAMES_SHOWN))
 
 
 def _only_in_lake_line(claim: Claim, most: int) -> str:
@@ -172,7 +172,7 @@ def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:
             MANIFEST_START + "collections:\n" + "".join(blocks) if blocks else MANIFEST_START + "collections: []\n"
         )
         draft.rename(target)
-        click.echo(f"Wrote {target} with {len(blocks)} collections.")
+        say(f"Wrote {target} with {len(blocks)} collections.")
     finally:
         listener.close()
         if draft is not None:

@@ -14,7 +14,7 @@ from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.manifest_options import ManifestFlags, takes_manifest
 from metalake_sync.cli.options import option
 from metalake_sync.cli.selection_options import KINDS, READ_FORMATS, takes_form
-from metalake_sync.cli.terminal import count, echo_json, shown
+from metalake_sync.cli.terminal import count, echo_json, say, shown
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def preview(
         return
     told = () if flags.quiet else drawn.notes if flags.verbose else drawn.notes[:10]
     for note in told:
-        click.echo(f"note: {shown(note)}")
+        say(f"note: {shown(note)}")
     if told and len(told) < len(drawn.notes):
-        click.echo(f"note: and {len(drawn.notes) - len(told)} more; the page lists all of them")
-    click.echo(f"Drew {count(len(drawn.images), 'image')}; open {shown(str(drawn.page))}")
+        say(f"note: and {len(drawn.notes) - len(told)} more; the page lists all of them")
+    say(f"Drew {count(len(drawn.images), 'image')}; open {shown(str(drawn.page))}")
 
 
 @click.command("accept", epilog="Example: metalake-sync annotations accept birds.yaml --operation birds_human crow.png")
@@ -108,21 +108,21 @@ def accept(flags: ManifestFlags, files: tuple[str, ...], operations: tuple[str, 
         echo_json(json.dumps(_accepted_document(accepted), indent=2, ensure_ascii=True))
         return
     for note in accepted.notes:
-        click.echo(f"note: {shown(note)}")
+        say(f"note: {shown(note)}")
     if not accepted.files:
-        click.echo("Nothing to accept: no set differs from its source because another client changed it")
+        say("Nothing to accept: no set differs from its source because another client changed it")
     for file in accepted.files:
         sets = count(len(file.sets), "set")
-        click.echo(f"{shown(file.collection)}, {shown(file.operation)}: wrote {sets} to {shown(file.path)}")
+        say(f"{shown(file.collection)}, {shown(file.operation)}: wrote {sets} to {shown(file.path)}")
         for one in () if flags.quiet else file.sets:
-            click.echo(f"  {shown(one.file)}  {count(one.shapes, 'shape')}: {one.changes.summary}")
+            say(f"  {shown(one.file)}  {count(one.shapes, 'shape')}: {one.changes.summary}")
             for line in one.changes.details:
-                click.echo(f"      {shown(line)}")
+                say(f"      {shown(line)}")
         if file.source is not None:
-            click.echo(f"Add it as the last source at {shown(file.declared_at)}:")
-            click.echo(f"  source: {shown(json.dumps(file.source, ensure_ascii=False))}")
+            say(f"Add it as the last source at {shown(file.declared_at)}:")
+            say(f"  source: {shown(json.dumps(file.source, ensure_ascii=False))}")
         if file.format is not None:
-            click.echo(f"Also remove 'format: {shown(file.format)}' there, so that the format of each file is detected")
+            say(f"Also remove 'format: {shown(file.format)}' there, so that the format of each file is detected")
 
 
 def _accepted_document(accepted: Accepted) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, on_command_line, option
 from metalake_sync.cli.plan_lines import plan_lines
 from metalake_sync.cli.render_plan import render_plan
-from metalake_sync.cli.terminal import count, echo_json, shown, size
+from metalake_sync.cli.terminal import count, echo_json, say, shown, size
 from metalake_sync.documents.plan import PlanDocument, plan_document
 from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.planning.run_options import RunOptions
@@ -54,7 +54,7 @@ def drift_command(flags: ManifestFlags, compared: ComparisonFlags, detailed_exit
         echo_json(to_json(plan_document(plan, full_names=flags.verbose), indent=2))
     else:
         for line in _drift_lines(plan, flags, markdown):
-            click.echo(line)
+            say(line)
     if detailed_exitcode and not plan.empty:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES)
@@ -119,11 +119,11 @@ def check_command(
         echo_json(json.dumps(asdict(checked), indent=2))
     else:
         for one in wrong if flags.verbose else wrong[:MISMATCHES_SHOWN]:
-            click.secho(f"wrong: {shown(one.collection)}/{shown(one.file)} {shown(one.problem)}", fg="red")
+            say(f"wrong: {shown(one.collection)}/{shown(one.file)} {shown(one.problem)}", fg="red")
         if len(wrong) > MISMATCHES_SHOWN and not flags.verbose:
-            click.echo(f"… and {len(wrong) - MISMATCHES_SHOWN} more (-v shows all)")
+            say(f"… and {len(wrong) - MISMATCHES_SHOWN} more (-v shows all)")
         read = f", {size(checked.bytes_read)} read back" if download else ""
-        click.echo(f"{count(checked.files, 'file')} checked{read}: {len(wrong)} wrong.")
+        say(f"{count(checked.files, 'file')} checked{read}: {len(wrong)} wrong.")
     if wrong:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES if detailed_exitcode else ExitCode.FAILED)
@@ -161,17 +161,17 @@ def _check_sources(flags: ManifestFlags, compared: ComparisonFlags) -> None:
             word = click.style("error: " if group[0].level == "error" else "warning: ", fg=color)
             if len(group) == 1:
                 place = f"{group[0].collection}/{group[0].subject} ({group[0].path})"
-                click.echo(word + shown(f"{place}: {headline(group)}"))
+                say(word + shown(f"{place}: {headline(group)}"))
                 continue
-            click.echo(word + shown(f"{group[0].collection}: {headline(group)}"))
+            say(word + shown(f"{group[0].collection}: {headline(group)}"))
             for one in group if flags.verbose else group[:FINDINGS_SHOWN]:
-                click.echo("  " + shown(f"{one.path if one.operation is None else one.subject}: {one.message}"))
+                say("  " + shown(f"{one.path if one.operation is None else one.subject}: {one.message}"))
             if len(group) > FINDINGS_SHOWN and not flags.verbose:
-                click.echo(f"  … and {len(group) - FINDINGS_SHOWN} more (-v shows all)")
+                say(f"  … and {len(group) - FINDINGS_SHOWN} more (-v shows all)")
         for line in checked.unreadable if not flags.quiet else ():
-            click.echo(click.style("note: ", fg="yellow") + shown(line))
+            say(click.style("note: ", fg="yellow") + shown(line))
         found = f"{count(errors, 'error')}, {count(warnings, 'warning')}"
-        click.echo(f"{count(checked.files, 'file')} checked: {found}.")
+        say(f"{count(checked.files, 'file')} checked: {found}.")
     if errors:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.GUARDED)
@@ -207,7 +207,7 @@ def doctor_command(flags: ManifestFlags, retry_for: float, ignore_compatibility:
             continue
         mark, color = MARKS[finding.verdict]
         remedy = f". {finding.remedy}" if finding.remedy else ""
-        click.echo(f"{click.style(f'{mark:<8}', fg=color)} {shown(finding.subject)}: {shown(finding.message + remedy)}")
+        say(f"{click.style(f'{mark:<8}', fg=color)} {shown(finding.subject)}: {shown(finding.message + remedy)}")
     if flags.as_json:
         rows = [{key: value for key, value in asdict(finding).items() if key != "exit_code"} for finding in findings]
         echo_json(json.dumps(rows, indent=2))

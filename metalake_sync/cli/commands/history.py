@@ -12,7 +12,8 @@ import click
 
 from metalake_sync.cli.manifest_options import ManifestFlags, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import count, echo_json, shown
+from metalake_sync.cli.run_words import VERBS, done_words, outcome_words, run_words, when
+from metalake_sync.cli.terminal import count, echo_json, say, shown
 from metalake_sync.errors import UsageError
 from metalake_sync.planning.run_options import RunOptions
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from metalake_sync.cli.plan_lines import Line
     from metalake_sync.state.runs import ActionRow, Provenance, Values
     from metalake_sync.state.store import StateStore
-
-NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
-"""Keys in the summary of a run that do not count actions."""
 
 ACTIONS_SHOWN = 10
 
@@ -38,35 +36,33 @@ def status_command(flags: ManifestFlags) -> None:
     if flags.as_json:
         echo_json(json.dumps(asdict(status), indent=2))
         return
-    click.echo(click.style(shown(status.manifest), bold=True) + f"  →  {shown(status.lake)}")
+    say(click.style(shown(status.manifest), bold=True) + f"  →  {shown(status.lake)}")
     for row in status.collections:
         line = f"  {shown(row.name)} ({row.type}): {count(row.synced, 'file')} synced, {row.pending} pending"
         if row.adopted:
             line += f", {row.adopted} of them adopted"
         if row.annotation_sets:
             line += f", {count(row.annotation_sets, 'annotation set')}"
-        click.echo(line)
+        say(line)
         for failure in row.failures if flags.verbose else row.failures[:5]:
             tries = f" ({count(failure.attempts, 'try', 'tries')})" if failure.attempts > 1 else ""
-            click.secho(f"    failed: {shown(failure.name)}: {shown(failure.error)}{tries}", fg="red")
+            say(f"    failed: {shown(failure.name)}: {shown(failure.error)}{tries}", fg="red")
     for part in status.broken:
         what = f"'{shown(part.operation)}'" if part.operation else "everything"
         where = f" of {shown(part.collection)}" if part.collection else ""
         for line in part.error.splitlines():
-            click.secho(f"  broken, not changed in the lake: {what}{where}: {shown(line)}", fg="red")
+            say(f"  broken, not changed in the lake: {what}{where}: {shown(line)}", fg="red")
     if status.open_sessions:
-        click.echo(f"  {count(status.open_sessions, 'upload')} of an interrupted run; the next apply finishes them")
+        say(f"  {count(status.open_sessions, 'upload')} of an interrupted run; the next apply finishes them")
     if flags.quiet:
         return
-    click.echo("Last runs:" if status.runs else "No run yet.")
+    say("Last runs:" if status.runs else "No run yet.")
     for number, run in enumerate(status.runs):
-        outcome, done = run.outcome, run.summary or {}
-        nothing = "nothing to do"
-        if outcome is None:
-            outcome = "is running" if number == 0 and status.lock is not None else "was killed"
-            done, nothing = status.recorded[run.id], "no action is recorded"
-        did = ", ".join(f"{key} {value}" for key, value in done.items() if value and key not in NOT_ACTIONS)
-        click.echo(f"  {run.started_at[:19]}  {outcome:<12} {did or nothing}")
+        outcome, did = outcome_words(run.outcome), run_words(run)
+        if run.outcome is None:
+            outcome = "is running" if number == 0 and status.lock is not None else outcome
+            did = ", ".join(done_words(status.recorded[run.id])) or "no action is recorded"
+        say(f"  {when(run.started_at)}  {outcome:<12} {did}")
 
 
 @click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c --diff")
@@ -93,15 +89,15 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
             echo_json(json.dumps(rows, indent=2))
             return
         if not runs:
-            click.echo("No run yet.")
+            say("No run yet.")
         for run in runs:
-            outcome = run.outcome or "was killed"
-            click.echo(
-                click.style(f"{run.started_at[:19]}  {run.id}  {outcome}", bold=True) + f"  {shown(run.command)}"
-            )
+            heading = f"{when(run.started_at)}  {run.id}  {outcome_words(run.outcome)}"
+            say(click.style(heading, bold=True) + f"  {shown(run.command)}")
+            if run.summary is not None:
+                say(f"  {run_words(run)}")
             if run.provenance is not None:
                 for words in _provenance_lines(run.provenance, complete=run_id is not None or flags.verbose):
-                    click.echo(f"  {words}")
+                    say(f"  {words}")
             actions = state.runs.actions(run.id)
             visible = (
                 actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
@@ -109,13 +105,13 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
             for row, line in zip(visible, _lines(state, run.id), strict=False):
                 where = row.collection if row.file is None else f"{row.collection}/{row.file}"
                 if line is not None:
-                    click.echo(f"  {row.action:<18} {shown(where)}  {line.why}")
+                    say(f"  {_verb(row):<10} {shown(where)}  {line.why}")
                     for detail in line.details if diff else ():
-                        click.echo(f"      {detail}")
+                        say(f"      {detail}")
                     continue
-                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{ids_words(row)}"))
+                say(shown(f"  {_verb(row):<10} {where}  {', '.join(_row_words(row))}"))
             if len(actions) > len(visible):
-                click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
+                say(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
 
 
 def _lines(state: StateStore, run_id: str) -> Iterator[Line | None]:
@@ -161,16 +157,30 @@ def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:
         yield f"$ {shown(known.command_line)}"
 
 
+def _verb(row: ActionRow) -> str:
+    return VERBS.get(row.action, row.action)
+
+
+def _row_words(row: ActionRow) -> Iterator[str]:
+    yield row.reason.replace("_", " ")
+    if words := ids_words(row):
+        yield words
+
+
 def ids_words(row: ActionRow) -> str:
-    """Return the digests or ids before and after an action whose values the history does not have."""
-    if row.action == "adopt":
-        return f"  {_short(row.after)}"
-    nothing = "unknown" if row.action in ("annotate", "update_metadata") else "none"
-    return f"  {_short(row.before, nothing)} → {_short(row.after)}" if row.before or row.after else ""
-
-
-def _short(value: str | None, nothing: str = "none") -> str:
-    if value is None:
-        return nothing
-    # Users need a complete id to find a trashed file. A digest may be shortened.
-    return value if len(value) <= 32 else f"{value[:12]}…"
+    """Return what a person needs of the ids and values of an action that the history has no more values of."""
+    match row.action:
+        case "trash" | "replace" if row.before:
+            # The id finds the file in the lake's trash.
+            what = "id" if row.action == "trash" else "id of the old file"
+            return f"{what} in the lake's trash: {row.before}"
+        case "claim":
+            return f"{row.before} → {row.after}"
+        case "remove_downloaded" if row.before:
+            return row.before
+        case "attach_model_run" if row.after:
+            return f"to project {row.after}"
+        case "annotate" | "update_metadata":
+            return "values unknown"
+        case _:
+            return ""

@@ -10,7 +10,7 @@ import click
 
 from metalake_sync.cli.manifest_options import SAFE, ManifestFlags, takes_manifest
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
-from metalake_sync.cli.terminal import count, echo_json, shown, size
+from metalake_sync.cli.terminal import count, echo_json, say, shown, size
 from metalake_sync.errors import ExitCode, GuardStopped, ManifestError, ManifestErrors, UsageError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def init_command(folder: Path) -> None:
         raise UsageError(f"'{manifest}' exists already", remedy="Nothing was changed. Choose another folder.") from None
     except OSError as error:
         raise UsageError(f"'{folder}' cannot be written: {error.strerror}", remedy="Choose another folder.") from error
-    click.echo(f"Wrote {manifest}" + (f" and added {' and '.join(ignored)} to .gitignore." if ignored else "."))
-    click.echo(f"Next: put images into {images}, edit the manifest, and run: metalake-sync apply {manifest}")
+    say(f"Wrote {manifest}" + (f" and added {' and '.join(ignored)} to .gitignore." if ignored else "."))
+    say(f"Next: put images into {images}, edit the manifest, and run: metalake-sync apply {manifest}")
 
 
 def _keep_out_of_git(gitignore: Path) -> list[str]:
@@ -91,7 +91,7 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
         return
     if not flags.quiet:
         for line in render_notes(tuple(note for note in plan.notes if note not in invalid), all_notes=flags.verbose):
-            click.echo(line)
+            say(line)
     if invalid:
         raise ManifestErrors([ManifestError(note.message, where=note.where) for note in invalid])
     if stopped:
@@ -99,13 +99,13 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
             f"{count(len(stopped), 'file or label', 'files or labels')} failed a check, so that apply would do nothing",
             remedy=LIST_ALL_FINDINGS,
         )
-    click.echo(
+    say(
         f"{engine.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
         f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"
         f" {count(summary.annotate, 'annotation set')}."
     )
     if online:
-        click.echo(_asked_words(plan, shown(engine.manifest.model.remote.url)))
+        say(_asked_words(plan, shown(engine.manifest.model.remote.url)))
 
 
 def _asked_words(plan: Plan, lake: str) -> str:

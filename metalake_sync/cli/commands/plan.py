@@ -26,7 +26,7 @@ from metalake_sync.cli.manifest_options import (
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import option
 from metalake_sync.cli.render_plan import footer, render_plan
-from metalake_sync.cli.terminal import count, echo_json, shown
+from metalake_sync.cli.terminal import count, echo_json, say, shown
 from metalake_sync.core.checks import failed
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
@@ -127,13 +127,13 @@ def plan_command(
             elif markdown:
                 click.echo("\n".join(markdown_plan(plan_document(planned.plan, full_names=flags.verbose))))
             elif flags.quiet:
-                click.echo(footer(plan_document(planned.plan, shapes=False)))
+                say(footer(plan_document(planned.plan, shapes=False)))
             else:
                 everything = full or flags.verbose
                 for line in render_plan(plan_document(planned.plan, full_names=flags.verbose), all_lines=everything):
-                    click.echo(line)
+                    say(line)
             if out is not None and not (flags.as_json or flags.quiet or markdown):
-                click.echo(f"Saved. To apply it: metalake-sync apply {out}")
+                say(f"Saved. To apply it: metalake-sync apply {out}")
             if report is not None and html is not None and not (flags.as_json or flags.quiet or markdown):
                 _say_written(report, html)
             changes = not planned.plan.empty
@@ -227,7 +227,7 @@ def apply_command(
         if saved is not None and saved.revert is not None and not (flags.as_json or flags.quiet):
             from metalake_sync.cli.commands.revert import what_comes_next
 
-            click.echo(what_comes_next(flags.manifest))
+            say(what_comes_next(flags.manifest))
     finally:
         listener.close()
     if applied.finished.failed or applied.unreadable:
@@ -276,12 +276,12 @@ def show_command(
         click.echo("\n".join(markdown_plan(document)))
     else:
         for line in render_plan(document, all_lines=verbose or full):
-            click.echo(line)
+            say(line)
         if report is not None and html is not None:
             _say_written(report, html)
 
 
 def _say_written(report: Report, html: Path) -> None:
-    click.echo(f"Wrote {shown(str(html))}, with images of {count(report.images, 'entry', 'entries')}.")
+    say(f"Wrote {shown(str(html))}, with images of {count(report.images, 'entry', 'entries')}.")
     for line in report.left_out:
-        click.echo(f"note: {line}")
+        say(f"note: {line}")

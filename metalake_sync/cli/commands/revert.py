@@ -11,7 +11,7 @@ import click
 from metalake_sync.cli.approval import Approval
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, CallFlags, ManifestFlags, takes_calls, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import shown
+from metalake_sync.cli.terminal import say, shown
 from metalake_sync.core.events import Event, PlanMade
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.documents.saved_files import save_plan
@@ -79,17 +79,17 @@ def revert_command(
                     save_plan(planned.plan, engine, out, revert=run_id)
                 emit(PlanMade(planned.plan))
             if out is not None and not (flags.as_json or flags.quiet):
-                click.echo(f"Saved. To apply it: metalake-sync apply {shown(str(out))}")
+                say(f"Saved. To apply it: metalake-sync apply {shown(str(out))}")
         else:
             command = f"revert {run_id} {flags.manifest}"
             applied = engine.apply(approve, lock_timeout_s=lock_timeout, command=command)
             failed = bool(applied.finished.failed)
             if plans[-1].empty and not flags.as_json:
-                click.echo(f"Nothing was sent: nothing that run {run_id} changed is left to revert.")
+                say(f"Nothing was sent: nothing that run {run_id} changed is left to revert.")
             else:
                 listener(applied.finished)
                 if not (flags.as_json or flags.quiet):
-                    click.echo(what_comes_next(flags.manifest))
+                    say(what_comes_next(flags.manifest))
     finally:
         listener.close()
     if failed or any(note.code is NoteCode.NOT_REVERTED for note in plans[-1].notes):

@@ -11,7 +11,7 @@ import click
 
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import ask, can_ask, count, echo_json, shown, size
+from metalake_sync.cli.terminal import ask, can_ask, count, echo_json, say, shown, size
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
             sets = "".join(
                 f", {count(one.shape_count, 'shape')} in {one.operation}" for one in file.annotations.values()
             )
-            click.echo(
+            say(
                 shown(
                     f"{key.name}/{file.name}  {file.origin}  {size(file.fingerprint.size_bytes)}"
                     f"  {file.content_hash[:12]}  {file.lake_id}{sets}"
@@ -53,16 +53,16 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     if flags.as_json:
         echo_json(json.dumps(described, indent=2))
         return
-    click.echo(f"{shown(described['location'])} ({size(described['bytes'])}), serial {described['serial']}")
+    say(f"{shown(described['location'])} ({size(described['bytes'])}), serial {described['serial']}")
     if described["shared"] is not None:
         log = described["shared"]
-        click.echo(f"  shared: sequence {log['sequence']}, {count(log['segments'], 'segment')} after the last snapshot")
+        say(f"  shared: sequence {log['sequence']}, {count(log['segments'], 'segment')} after the last snapshot")
     for row in described["collections"]:
         words = f"{count(row['files'], 'file')}, {row['adopted']} adopted, {count(row['sets'], 'annotation set')}"
-        click.echo(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
+        say(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
     if described["open_uploads"]:
-        click.echo(f"  {count(described['open_uploads'], 'upload')} of an interrupted run")
-    click.echo(f"  lock: {shown(described['lock'] or 'free')}")
+        say(f"  {count(described['open_uploads'], 'upload')} of an interrupted run")
+    say(f"  lock: {shown(described['lock'] or 'free')}")
 
 
 @state_command.command("backup", epilog="Example: metalake-sync state backup birds.yaml --to birds-state.db")
@@ -82,7 +82,7 @@ def backup(flags: ManifestFlags, to: Path | None) -> None:
     if flags.as_json:
         echo_json(json.dumps({"copy": str(copy)}))
     else:
-        click.echo(f"Copied to {copy}")
+        say(f"Copied to {copy}")
 
 
 @state_command.command("rebuild", epilog="Example: metalake-sync state rebuild birds.yaml")
@@ -101,7 +101,7 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
         rebuilt = rebuild_state(flags.engine(listener, run.options()), lock_timeout_s=lock_timeout)
         listener(rebuilt.applied.finished)
     if rebuilt.old is not None and not (flags.as_json or flags.quiet):
-        click.echo(f"The old state is in {rebuilt.old}")
+        say(f"The old state is in {rebuilt.old}")
     if rebuilt.applied.finished.failed or rebuilt.applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
@@ -127,7 +127,7 @@ def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -
     if flags.as_json:
         echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:
-        click.echo(f"Forgot {count(dropped, 'file')}; the copy of the old state is {copy}")
+        say(f"Forgot {count(dropped, 'file')}; the copy of the old state is {copy}")
 
 
 @state_command.command("lock", epilog="Example: metalake-sync state lock birds.yaml")
@@ -146,7 +146,7 @@ def lock(flags: ManifestFlags, lock_timeout: float) -> None:
     if flags.as_json:
         echo_json(json.dumps({"locked": location}))
     else:
-        click.echo(f"Locked {shown(location)}. Release it with 'metalake-sync state unlock {shown(flags.manifest)}'.")
+        say(f"Locked {shown(location)}. Release it with 'metalake-sync state unlock {shown(flags.manifest)}'.")
 
 
 @state_command.command("pull", epilog="Example: metalake-sync state pull birds.yaml --to birds-state.db")
@@ -196,7 +196,7 @@ def _say_version(flags: ManifestFlags, words: str, version: StateVersion) -> Non
     if flags.as_json:
         echo_json(json.dumps({"lineage": version.lineage, "serial": version.serial}))
     else:
-        click.echo(f"{shown(words)} (serial {version.serial}).")
+        say(f"{shown(words)} (serial {version.serial}).")
 
 
 @state_command.command("unlock", epilog="Example: metalake-sync state unlock birds.yaml")
@@ -221,7 +221,7 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
     if flags.as_json:
         echo_json(json.dumps({"was_held_by": held_by}))
     else:
-        click.echo(f"Released the lock of {held_by}." if held_by else "The lock is free.")
+        say(f"Released the lock of {held_by}." if held_by else "The lock is free.")
 
 
 def _record_document(file: Any) -> dict[str, Any]:

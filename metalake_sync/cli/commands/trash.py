@@ -11,7 +11,7 @@ import click
 from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.selection_options import COLLECTION_TYPE, TYPES, SelectionFlags, narrows
-from metalake_sync.cli.terminal import count, shown
+from metalake_sync.cli.terminal import count, say, shown
 from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -114,12 +114,12 @@ def _trash(selection: _Selection, items: Iterator[ItemInfo], trash: Callable[[],
         flags.show({"to_trash": selection.number, "whole": selection.whole, "items": names}, lambda: iter(()))
     if not flags.as_json:
         for item in shown_items:
-            click.echo(f"  - {shown(item.unique_name)}")
+            say(f"  - {shown(item.unique_name)}")
         if not selection.verbose and selection.number > SHOWN:
-            click.echo(f"  … and {selection.number - SHOWN} more (-v shows all)")
+            say(f"  … and {selection.number - SHOWN} more (-v shows all)")
     what = selection.whole or count(selection.number, "item")
     if not flags.as_json:
-        click.echo(f"To trash: {what}")
+        say(f"To trash: {what}")
     flags.ask(f"Put {what} into the trash?", approved=selection.approved)
     result = trash()
     flags.show(result, lambda: iter([shown(result.message)]))
