@@ -388,6 +388,13 @@ class Knowledge:
         ]
         return claimed if item.id in self.must_claim else [*known, *claimed]
 
+    def completed_late(self, key: Key, before: Item | None, after: Item | None) -> Iterator[Item]:
+        """The file as an interrupted run may have sent it, if it comes into its collection only now: with the metadata
+        that the manifest said then."""
+        if before is None and after is not None:
+            for wish in self.in_flight.get(key, {}).get(after.content, ()):
+                yield Item(after.id, after.content, after.size, wish.metadata, {})
+
 
 @dataclass(frozen=True)
 class Run:
@@ -438,12 +445,13 @@ def judge_interruption(
             _must_be_untouched(key, old, new, "is not named by the plan")
         possible: list[Record | None] = []
         seen: list[Outcome] = []
-        for record in knowledge.of(key, old):
-            for half in outcomes(knowledge, run, key, record, old):
-                seen.append(half)
-                if half.allows_half(old, new):
-                    for between in _between(record, half.record, old, new):
-                        _add(possible, between)
+        for start in (old, *knowledge.completed_late(key, old, new)):
+            for record in knowledge.of(key, start):
+                for half in outcomes(knowledge, run, key, record, start):
+                    seen.append(half)
+                    if half.allows_half(start, new):
+                        for between in _between(record, half.record, start, new):
+                            _add(possible, between)
         if not possible:
             raise Objection(_words(key, old, new, seen))
         knowledge.records[key] = possible

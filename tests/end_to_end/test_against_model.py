@@ -877,6 +877,15 @@ def saved_and_said_in_other_words(machine: Machine) -> None:
     assert machine.look()
 
 
+def killed_twice_with_other_tags_between(machine: Machine) -> None:
+    machine.judged("list", die_at_commit="after session_files._journal_sent")
+    assert not machine.look()
+    machine.edit_metadata("birds", [], "Rome")
+    machine.judged("list", die_at_commit="before uploads._completed")
+    assert machine.look()["birds", "kept.png"].tags == {"red"}
+    machine.finish()
+
+
 OBJECTED = [
     killed_then_edited_by_another_client,
     killed_when_it_had_replaced,
@@ -885,6 +894,7 @@ OBJECTED = [
     killed_before_it_trashed_what_is_gone_by_now,
     killed_between_trash_and_upload_of_another_part,
     saved_and_said_in_other_words,
+    killed_twice_with_other_tags_between,
 ]
 
 
