@@ -1,7 +1,8 @@
 """A state that several machines share, in a bucket or a database, with a working copy on this machine.
 
 Owns: where the copy is, and when it is brought up to date. `metalake_sync.state.shared` has the log and the lease.
-Must not: know which key store it is, or what rows mean.
+Must not: know which key store it is, or what rows mean. Longer than 300 lines, because replacing a state, keeping the
+one before and bringing the copy up to date depend on one lease.
 """
 
 from __future__ import annotations
@@ -23,8 +24,16 @@ from metalake_sync.errors import StateDamaged, StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.state.backends.base import WorkingCopy
 from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
-from metalake_sync.state.database import SHARED_COPY, backup_path, copy_file, explain_errors, files_of, open_database
-from metalake_sync.state.shared.filling import is_being_written, refresh
+from metalake_sync.state.database import (
+    SHARED_COPY,
+    back_up,
+    backup_path,
+    copy_file,
+    explain_errors,
+    files_of,
+    open_database,
+)
+from metalake_sync.state.shared.filling import is_being_written, refresh, sequence_of_copy, version_of_copy
 from metalake_sync.state.shared.lease import Lease, newest_lease, release
 from metalake_sync.state.shared.log import new_segment, pack, segment_key
 from metalake_sync.state.shared.place import (
@@ -226,7 +235,7 @@ class SharedBackend:
             target = self._back_up(contents)
         except StateDamaged:
             target = None
-        head = self._append_nothing(lease)
+        head = max(self._keep_what_is_ahead(), self._append_nothing(lease))
         self.store.put(STATE, StateId(secrets.token_hex(8), head, keeps_old=target is None).encode())
         return target
 
@@ -234,14 +243,41 @@ class SharedBackend:
         """Keep the present state in the store and on this machine. Returns the local copy. Raises StateError."""
         target = backup_path(self.path, "set-aside")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.closing(self._open_copy()) as connection, explain_errors(self.path):
-            refresh(connection, self.path, self.store)
-        export(self.path, target)
-        with scratch_folder(self.path) as folder:
+        with self.fetched() as present, scratch_folder(self.path) as folder:
+            export(present, target)
             compress(target, folder / "backup.gz")
             upload(self.store, folder / "backup.gz", backup_key(contents.head, contents.id.id), folder)
         self.store.delete(self.store.keys(BACKUPS)[:-BACKUPS_KEPT])
         return target
+
+    @contextlib.contextmanager
+    def fetched(self) -> Iterator[Path]:
+        """The state as the store has it, in a temporary file. Does not read or change the working copy.
+
+        Raises StateError and StateUnreachable.
+        """
+        self._prepare()
+        with scratch_folder(self.path) as folder:
+            path = folder / "fetched.db"
+            with contextlib.closing(open_database(path)) as connection, explain_errors(path):
+                refresh(connection, path, self.store)
+            self._close_store()
+            yield path
+
+    def _keep_what_is_ahead(self) -> int:
+        """Copy the working copy to `backups` if it has more than the store. Returns its sequence number.
+
+        The state that takes the place of the present one begins after that number, so that no number is used twice.
+        """
+        if not self.path.is_file():
+            return 0
+        with contextlib.closing(self._open_copy()) as connection, explain_errors(self.path):
+            copy = version_of_copy(connection)
+            if copy is None:
+                return 0
+            if copy.sequence > last_sequence(self.store):
+                back_up(connection, self.path, "ahead-of-the-store")
+            return copy.sequence
 
     def replace_with(self, source: Path) -> None:
         lease = self._require_lease()
@@ -260,7 +296,7 @@ class SharedBackend:
                     self._back_up(contents)
             except StateDamaged:
                 readable = False
-            head = self._append_nothing(lease)
+            head = max(self._keep_what_is_ahead(), self._append_nothing(lease), sequence_of_copy(given))
             fresh = StateId(secrets.token_hex(8), head, has_snapshot=True, keeps_old=not readable)
             upload(self.store, folder / "snapshot.gz", snapshot_key(head, fresh.id), folder)
             lease.check()

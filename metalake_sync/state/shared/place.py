@@ -15,9 +15,11 @@ Owns: `state.json`, and the choice of the snapshot and the segments that make up
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 
+from metalake_sync.errors import StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.shared.changes import damaged
@@ -81,9 +83,13 @@ def read_id(store: KeyStore) -> StateId | None:
 
 
 def last_sequence(store: KeyStore) -> int:
-    """Return the highest sequence number that was ever used, as far as the keys show, whatever state it belongs to."""
+    """Return the highest sequence number that was ever used, as far as the store shows, whichever state has it."""
     keys = store.keys("")
-    return max([0, *_of(keys, LOG), *_of(keys, SNAPSHOTS)])
+    begins_after = 0
+    with contextlib.suppress(StateError):
+        found = read_id(store)
+        begins_after = found.begins_after if found is not None else 0
+    return max([begins_after, *_of(keys, LOG), *_of(keys, SNAPSHOTS)])
 
 
 def snapshot_key(sequence: int, state_id: str) -> str:

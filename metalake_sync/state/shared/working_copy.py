@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from metalake_sync.errors import StateError, SyncError
 from metalake_sync.key_stores.base import KeyStore
@@ -20,9 +21,9 @@ from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.database import back_up, explain_errors, identity_of
 from metalake_sync.state.shared.changes import ChangeCapture, Changes, merge, shared_tables, to_document
-from metalake_sync.state.shared.filling import COPY_ID, gone, note, note_writer, noted, refresh
+from metalake_sync.state.shared.filling import gone, note, note_writer, read_and_compare, refresh
 from metalake_sync.state.shared.lease import Lease
-from metalake_sync.state.shared.log import new_segment, pack, segment_key
+from metalake_sync.state.shared.log import SegmentMissing, new_segment, pack, segment_key
 from metalake_sync.state.shared.place import STATE, Contents, StateId, fence_key, read_contents, read_id, snapshot_key
 from metalake_sync.state.shared.snapshots import begin_export, compress, scratch_folder, upload
 from metalake_sync.state.shared.soundness import remember_sound
@@ -102,6 +103,8 @@ class WritingCopy:
         self._error: SyncError | None = None
         self._closing = False
         self.closed = False
+        self._segment_id = ""
+        """The random number of the last segment."""
         with explain_errors(path):
             contents = self._begin()
         self._id = contents.id.id
@@ -120,18 +123,19 @@ class WritingCopy:
     def _begin(self) -> Contents:
         """Create the first segment of this holder, and bring the copy up to date with it."""
         while True:
-            state_id = read_id(self._store)
-            if state_id is None:
-                if noted(self.connection, COPY_ID) is not None:
-                    raise gone(self._store, self.path)
+            try:
+                known = read_and_compare(self.connection, self.path, self._store)
+            except SegmentMissing:
+                continue
+            if known is None:
                 check_conditional_writes(self._store)
                 self._store.create(STATE, StateId(secrets.token_hex(8)).encode())
                 continue
-            known = read_contents(self._store, state_id)
             head = known.head
             if self._lease.took_over:
                 self._store.put(fence_key(head + 1), b"")
-            if self._store.create(segment_key(head + 1), self._segment(head + 1, {})):
+            first = self._segment(head + 1, {})
+            if self._store.create(segment_key(head + 1), pack(first)):
                 break
             # The holder before still writes. It is fenced off as soon as one of its sequence numbers is taken.
             self._lease.check()
@@ -141,12 +145,13 @@ class WritingCopy:
             contents = replace(contents, segments=[*contents.segments, head + 1])
         if contents is None or contents.head != head + 1:
             raise self._lease.lose()
+        self._segment_id = first["writer"]
         note_writer(self.connection)
         self._lease.fenced = True
         return contents
 
-    def _segment(self, sequence: int, changes: Changes) -> bytes:
-        return pack(new_segment(sequence, self._lease.epoch, to_document(changes, self._tables)))
+    def _segment(self, sequence: int, changes: Changes) -> dict[str, Any]:
+        return new_segment(sequence, self._lease.epoch, to_document(changes, self._tables))
 
     # Working.
 
@@ -220,11 +225,13 @@ class WritingCopy:
         return max(0.0, self._waiting.since + GATHER_S - time.monotonic())
 
     def _append(self, batch: Waiting) -> None:
-        body = self._segment(self._sequence + 1, batch.changes)
+        segment = self._segment(self._sequence + 1, batch.changes)
+        body = pack(segment)
         if not self._store.create(segment_key(self._sequence + 1), body):
             raise self._lease.lose()
         with self._changed:
             self._sequence += 1
+            self._segment_id = segment["writer"]
             self._unsaved += 1
             self._log_bytes += len(body)
             self._sent += batch.commits
@@ -292,7 +299,7 @@ class WritingCopy:
                         self._start_snapshot()
                         self._snapshots[-1].join()
                 with contextlib.suppress(sqlite3.Error):
-                    note(self.connection, self._id, self._sequence)
+                    note(self.connection, self._id, self._sequence, self._segment_id)
         finally:
             self.connection.close()
             remember_sound(self.path)

@@ -179,6 +179,102 @@ def test_a_store_that_lost_the_state_is_an_error_where_a_copy_is_left(machine: M
     assert read(machine("three")) == "a"
 
 
+def copied(path: Path) -> bytes:
+    """Return the rows of a working copy, without what SQLite keeps about its file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return "\n".join(connection.iterdump()).encode()
+
+
+@pytest.mark.parametrize("others", [0, 3], ids=["only lost", "and went on"])
+def test_a_store_that_lost_the_end_of_its_log_leaves_a_newer_copy_alone(
+    machine: Machine, store: FolderKeyStore, others: int, tmp_path: Path
+) -> None:
+    write(machine("one"), "a")
+    write(machine("one"), "b", "c", "d")
+    before, kept = copied(machine("one").path), store.keys("log/")[:2]
+    store.delete([key for key in store.keys("log/") if key not in kept])
+    for number in range(others):
+        write(machine("two"), f"other {number}")
+    for command in (read, write, read):
+        with pytest.raises(StateError, match="older or another state") as raised:
+            command(machine("one"))
+        assert str(machine("one").path) in str(raised.value.message)
+        assert "state push" in (raised.value.remedy or "")
+    assert copied(machine("one").path) == before
+    # A push replaces what the store has, on a machine with such a copy too, and keeps both.
+    (tmp_path / "copy.db").write_bytes(machine("one").path.read_bytes())
+    backend = machine("one")
+    with backend.lock(command="state push"):
+        backend.replace_with(tmp_path / "copy.db")
+    assert [read(machine(name)) for name in ("one", "two", "three")] == ["d"] * 3
+    assert store.keys("backup/")
+    if not others:
+        assert list((tmp_path / "one/backups").glob("*ahead-of-the-store*"))
+    write(machine("one"), "e")
+    assert [read(machine(name)) for name in ("one", "two", "three")] == ["e"] * 3
+
+
+def test_a_copy_of_a_killed_run_notices_too_that_the_store_lost_something(
+    machine: Machine, store: FolderKeyStore
+) -> None:
+    write(machine("one"), "a", "b", "c")
+    backend = machine("one")
+    with closing(sqlite3.connect(backend.path)) as connection:
+        filling.note_writer(connection)
+        connection.commit()
+    assert read(machine("one")) == "c"
+    with closing(sqlite3.connect(backend.path)) as connection:
+        filling.note_writer(connection)
+        connection.commit()
+    store.delete(store.keys("log/")[2:])
+    with pytest.raises(StateError, match="older or another state"):
+        read(machine("one"))
+
+
+def test_a_state_that_began_anew_in_the_same_place_is_not_taken_for_the_old_one(
+    machine: Machine, store: FolderKeyStore
+) -> None:
+    write(machine("one"), "a", "b", "c")
+    store.delete(store.keys(""))
+    write(machine("two"), "x")
+    with pytest.raises(StateError, match="older or another state"):
+        read(machine("one"))
+    write(machine("two"), "y", "z", "z2", "z3")
+    with pytest.raises(StateError, match="older or another state"):
+        read(machine("one"))
+
+
+def test_a_rebuild_over_a_store_that_lost_something_uses_no_number_twice(
+    machine: Machine, store: FolderKeyStore
+) -> None:
+    write(machine("one"), "a", "b", "c")
+    write(machine("three"))
+    store.delete(store.keys("log/")[2:])
+    backend = machine("one")
+    with backend.lock(command="state rebuild"):
+        backend.set_aside()
+    assert read(machine("one")) is None
+    write(machine("one"), "new")
+    assert [read(machine(name)) for name in ("one", "two")] == ["new"] * 2
+
+
+@pytest.mark.parametrize("lost", ["state.json", "log/000000000002", "snapshot/"])
+def test_damage_names_the_working_copy(machine: Machine, store: FolderKeyStore, tmp_path: Path, lost: str) -> None:
+    write(machine("one"), "a", "b")
+    if lost == "snapshot/":
+        with StateStore(machine("one")) as state:
+            state.back_up(tmp_path / "copy.db")
+        backend = machine("one")
+        with backend.lock(command="state push"):
+            backend.replace_with(tmp_path / "copy.db")
+        assert read(machine("one")) == "b"
+    store.delete([key for key in store.keys("") if key.startswith(lost)])
+    with pytest.raises(StateError, match="damaged") as raised:
+        read(machine("one"))
+    assert str(machine("one").path) in raised.value.message
+    assert "state push --force" in (raised.value.remedy or "")
+
+
 def test_a_store_that_loses_the_state_during_a_run_is_an_error_of_the_run(
     machine: Machine, store: FolderKeyStore
 ) -> None:
@@ -587,4 +683,5 @@ def test_a_run_reads_the_contents_of_the_store_once(
     with backend.lock(command="apply"):
         calls.clear()
         with StateStore(backend):
-            assert calls == ["state.json", "keys "]
+            # The segment shows that the copy is an earlier moment of this log.
+            assert calls == ["state.json", "keys ", "log/000000000002"]
