@@ -17,7 +17,7 @@ from metalake_sync.core.shape_diff import Aspect, Diff, ShapeChange, inverse
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.engine import Engine, Observed
 from metalake_sync.lake_access import lake_identity
-from metalake_sync.report.image_files import LakeImages, LocalImage, MissingImage, Version
+from metalake_sync.report.image_files import LocalImage, MissingImage, Version
 from metalake_sync.report.model import ImageFile, SetChange, set_change, unchanged_shapes
 
 SetAction: TypeAlias = Annotate | RemoveAnnotations
@@ -26,6 +26,14 @@ SetAction: TypeAlias = Annotate | RemoveAnnotations
 
 OURS_AFTER_THEIRS = "Another client changed this set. Before: what the lake has now. After: what the plan sends."
 THEIRS = "What the other client changed since the last apply."
+
+
+class ReadsLakeImages(Protocol):
+    """Reads images of the lake for a plan that is shown."""
+
+    def image(self, unique_name: str, size_bytes: int | None = None) -> ImageFile:
+        """Return a file of the lake. `size_bytes`: None if it is unknown."""
+        ...
 
 
 class PlannedImages(Protocol):
@@ -47,7 +55,7 @@ class PlannedImages(Protocol):
 class OpenPlan:
     """A plan in this process, whose state and sources are open."""
 
-    def __init__(self, engine: Engine, observed: Observed, lake: LakeImages | None) -> None:
+    def __init__(self, engine: Engine, observed: Observed, lake: ReadsLakeImages | None) -> None:
         """`lake`: reads images of the lake. None: the plan did not ask the lake."""
         self._plan = observed.planned
         self._state = observed.state

@@ -65,6 +65,11 @@ class ImageCache:
             with open(self._path(name), "rb") as file:
                 return CachedImage(file.read(), _KINDS[name.rpartition(".")[2]])
 
+    def has(self, name: str) -> bool:
+        """Return whether the cache has an image."""
+        with self._lock:
+            return name in self._sizes
+
     @property
     def size_bytes(self) -> int:
         """How many bytes are on disk."""

@@ -40,6 +40,7 @@ from metalake_sync.web.answers import (
 from metalake_sync.web.background import Work
 from metalake_sync.web.conflict_pages import ConflictPages
 from metalake_sync.web.entry_lists import Filter, ListedPage
+from metalake_sync.web.explorer_pages import ExplorerPages
 from metalake_sync.web.rendering import STATIC, render, url
 from metalake_sync.web.workspace import Run, Workspace
 
@@ -69,6 +70,7 @@ class Pages:
         self._access = access
         self._answers = Answers(workspace)
         self._conflicts = ConflictPages(workspace, self._answers)
+        self._explorer = ExplorerPages(workspace, self._answers)
         self._streams = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -82,6 +84,7 @@ class Pages:
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}", self.entry),
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}/images/{name}", self.image),
             *self._conflicts.reads(),
+            *self._explorer.reads(),
             web.get("/run", self.run),
             web.get("/history", self.history),
             web.get("/history/{run}", self.past_run),

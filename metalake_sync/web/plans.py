@@ -17,14 +17,15 @@ from datetime import UTC, datetime
 from metalake_sync.api.project_values import ProjectPlan, plan_of
 from metalake_sync.core.diff_sets import Decisions
 from metalake_sync.engine import Engine
+from metalake_sync.lake_access import reach_lake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.report.cards import Card, CardMaker, Palette, PartShot, Section, Shot
 from metalake_sync.report.conflicts import Conflict, ConflictSides, conflicts_of, sides_of
-from metalake_sync.report.image_files import LakeImages
 from metalake_sync.report.model import ReportPlan
 from metalake_sync.report.planned_images import OpenPlan, PlannedImages, SavedPlanImages
 from metalake_sync.web.entry_lists import EntryList
 from metalake_sync.web.image_cache import CachedImage, ImageCache
+from metalake_sync.web.lake_reader import ImagesOfLake, LakeReader
 from metalake_sync.web.words import Words
 
 CARDS_KEPT = 300
@@ -70,8 +71,9 @@ class ShownConflict:
 class PlanDesk:
     """Makes plans, and the cards of the last one. All methods are called in one thread."""
 
-    def __init__(self, words: Words, images: ImageCache) -> None:
+    def __init__(self, words: Words, images: ImageCache, lake: LakeReader) -> None:
         self._words = words
+        self._lake = lake
         self._images = images
         self._open = contextlib.ExitStack()
         self._shown: ShownPlan | None = None
@@ -84,17 +86,20 @@ class PlanDesk:
     def make(self, engine: Engine, revert: str | None) -> ShownPlan:
         """Make a plan, and close the one before. `revert`: the run to revert."""
         self.close()
-        with contextlib.ExitStack() as stack:
-            observed = stack.enter_context(engine.observe())
+        with contextlib.ExitStack() as stack, contextlib.ExitStack() as lake_stack:
+            reaching = engine
+            if engine.manifest.model.remote.embedded and engine.options.refresh != "none":
+                # An open embedded lake locks its folder. The plan stays open, so the lake is closed before.
+                lake_stack.enter_context(self._lake.released(engine))
+                reaching = replace(engine, reached=lake_stack.enter_context(reach_lake(engine.manifest)))
+            observed = stack.enter_context(reaching.observe())
             plan = plan_of(observed.planned.plan, engine, revert)
             images: PlannedImages
             conflicts: tuple[Conflict, ...] = ()
             if revert is not None:
                 images = SavedPlanImages(os.fspath(engine.manifest.base_dir), plan.document.actions, {})
             else:
-                lake = None
-                if observed.client is not None:
-                    lake = stack.enter_context(LakeImages(observed.client.address))
+                lake = ImagesOfLake(self._lake) if observed.client is not None else None
                 opened = images = OpenPlan(engine, observed, lake)
                 conflicts = tuple(conflicts_of(observed))
                 self._sides = lambda one: sides_of(one, engine, observed, opened.ours([one.number]))

@@ -19,10 +19,12 @@ from metalake_sync.api.results import ApplyResult
 from metalake_sync.core.diff_sets import ConflictDecision, SetKey
 from metalake_sync.core.events import Event, Observing, PlanMade, Waiting
 from metalake_sync.documents.events import ActionDoneEvent, ActionFailedEvent, ProgressEvent
+from metalake_sync.engine import Engine
 from metalake_sync.errors import GuardStopped, Interrupted
 from metalake_sync.operations.state import Status, read_status
 from metalake_sync.web.background import Changes, Work
 from metalake_sync.web.image_cache import ImageCache
+from metalake_sync.web.lake_reader import LakeReader
 from metalake_sync.web.plans import PlanDesk, ShownPlan
 from metalake_sync.web.words import OpensEngine, Words
 
@@ -78,7 +80,8 @@ class Workspace:
         self.run: Run | None = None
         self.decisions: dict[SetKey, ConflictDecision] = {}
         """The conflicts that the user decided, for the next plan."""
-        self._desk = PlanDesk(words, self.images)
+        self.lake = LakeReader(lambda: open_engine(lambda _event: None, None))
+        self._desk = PlanDesk(words, self.images, self.lake)
         self.desk_thread = ThreadPoolExecutor(1, thread_name_prefix="ui plan")
         """The thread in which the plan is made and read."""
         self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="ui status")
@@ -102,6 +105,15 @@ class Workspace:
     def has_new_decisions(self) -> bool:
         """Whether the plan was made with other decisions."""
         return self.shown is not None and self.shown.revert is None and self.shown.decisions != self.decisions
+
+    def operations(self) -> tuple[str, ...]:
+        """Return the operations of the manifest. Reads the manifest."""
+        manifest = self._engine().manifest
+        of_collections = (block for one in manifest.collections for block in one.annotations)
+        return tuple(dict.fromkeys(block.operation for block in (*of_collections, *manifest.model.annotations)))
+
+    def _engine(self) -> Engine:
+        return self.open_engine(lambda _event: None, None)
 
     def decide(self, key: SetKey, decision: ConflictDecision) -> None:
         """Decide a conflict. The next plan takes the decision. Raises GuardStopped while a run is active."""
@@ -181,8 +193,9 @@ class Workspace:
 
         def carry_out() -> ApplyResult:
             closed.result()
-            engine = self.open_engine(lambda _event: None, None)
-            return project_of(engine).apply(shown.plan, check=False, cancelled=run.is_cancelled, on_event=run.take)
+            engine = self._engine()
+            with self.lake.released(engine):
+                return project_of(engine).apply(shown.plan, check=False, cancelled=run.is_cancelled, on_event=run.take)
 
         run.start(self._run_thread, carry_out)
         threading.Thread(target=self._after, args=(run,), name="ui after run", daemon=True).start()
@@ -210,6 +223,7 @@ class Workspace:
         self._status_thread.shutdown()
         self.desk_thread.submit(self._desk.close).result()
         self.desk_thread.shutdown()
+        self.lake.close()
         self.images.close()
 
 

@@ -14,8 +14,14 @@ from metalake_sync.web.pages import Pages
 from tests.end_to_end.world import World, boxes
 from tests.web.site import Answer, Site, served
 
-VIEWS = ("/", "/plan", "/run", "/history", "/?format=json", "/plan?format=json", "/history?format=json")
-WRITES = ("/plan", "/plan/cancel", "/plan/0/apply", "/run/cancel", "/history/0/revert")
+VIEWS = (
+    "/", "/plan", "/lake", "/lake?collection=birds", "/run", "/history",
+    "/?format=json", "/plan?format=json", "/lake?collection=birds&format=json", "/history?format=json",
+)  # fmt: skip
+WRITES = (
+    "/plan", "/plan/cancel", "/plan/0/apply", "/plan/0/conflicts", "/plan/0/conflicts/0", "/decisions/withdraw",
+    "/run/cancel", "/history/0/revert",
+)  # fmt: skip
 SECRETS = ("crow.png", "people", "key_of_tests", "secret_of_tests")
 
 
@@ -130,6 +136,11 @@ def test_no_page_has_inline_code_or_style_or_an_address_elsewhere(site: Site, an
     site.planned()
     run = site.json("/history")["runs"][0]["id"]
     pages = [site.page(path) for path in ("/", "/plan", "/run", "/history", f"/history/{run}")]
+    pages += [
+        site.page("/lake"),
+        site.page("/lake?collection=birds"),
+        site.page("/lake/item?unique_name=birds_crow.png"),
+    ]
     pages.append(site.get("/nothing").text)
     for page in pages:
         assert re.findall(r"<script(?! type=\"module\" src=\"/static/ui\.js\"></script>)", page) == []

@@ -52,6 +52,31 @@ if (watched) {
   for (const leaving of ["submit", "beforeunload", "pagehide"]) addEventListener(leaving, () => events.close());
 }
 
+// Labels that are drawn get a box each, which hides their shapes, also in tiles that come later.
+const labels = document.getElementById("labels");
+const hidden = new Set();
+const hiding = new CSSStyleSheet();
+document.adoptedStyleSheets.push(hiding);
+function findLabels(place) {
+  if (!labels) return;
+  for (const one of place.querySelectorAll("[data-label]")) {
+    const color = one.dataset.label;
+    if (labels.querySelector(`[value="${color}"]`)) continue;
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", value: color, checked: true });
+    box.addEventListener("change", () => {
+      if (box.checked) hidden.delete(color);
+      else hidden.add(color);
+      hiding.replaceSync([...hidden].map((number) => `g[data-color="${number}"] { display: none; }`).join(" "));
+    });
+    const name = document.createElement("bdi");
+    name.textContent = one.querySelector("bdi").textContent;
+    label.append(box, " ", one.querySelector("svg").cloneNode(true), name);
+    labels.append(label);
+    labels.hidden = false;
+  }
+}
+
 // Cards get their images when they come near the screen.
 async function load(card) {
   const address = card.dataset.card;
@@ -63,6 +88,7 @@ async function load(card) {
     const made = document.createElement("template");
     made.innerHTML = await answer.text();
     card.append(made.content);
+    findLabels(card);
   } catch {
     const note = document.createElement("p");
     note.className = "quiet";
@@ -83,7 +109,22 @@ const near = new IntersectionObserver((found) => {
 }, { rootMargin: "300px" });
 for (const card of document.querySelectorAll("[data-card]")) near.observe(card);
 
-for (const layers of document.querySelectorAll(".layers")) layers.hidden = false;
+for (const layers of document.querySelectorAll(".layers:not(#labels)")) layers.hidden = false;
+findLabels(document);
+
+// The image of an item is enlarged in its frame.
+const ZOOMS = [100, 150, 200, 300, 400, 600, 800];
+let zoomed = 0;
+function zoom(by) {
+  const frame = document.querySelector(".frame");
+  if (!frame) return;
+  frame.classList.remove(`zoom-${zoomed}`);
+  zoomed = Math.min(Math.max(zoomed + by, 0), ZOOMS.length - 1);
+  frame.classList.add(`zoom-${zoomed}`);
+  document.querySelector(".zoom output").textContent = `${ZOOMS[zoomed]} %`;
+}
+for (const one of document.querySelectorAll(".zoom")) one.hidden = false;
+for (const one of document.querySelectorAll("[data-zoom]")) one.addEventListener("click", () => zoom(Number(one.dataset.zoom)));
 for (const box of document.querySelectorAll("[data-layer]")) {
   box.addEventListener("change", () => body.classList.toggle(`hide-${box.dataset.layer}`, !box.checked));
 }
@@ -115,6 +156,12 @@ addEventListener("keydown", (event) => {
     case "k":
       if (cards.length) step(-1);
       else link("prev")?.click();
+      break;
+    case "+":
+      zoom(1);
+      break;
+    case "-":
+      zoom(-1);
       break;
     case "o":
       document.activeElement.closest(".card")?.querySelector("h4 a")?.click();
