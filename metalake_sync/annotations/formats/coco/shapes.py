@@ -8,6 +8,7 @@ read. An id is a key, because a number in one list may be a text in another. Mus
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -46,6 +47,9 @@ COCO_KEYS = frozenset(
 )
 """Keys of an annotation that have a meaning in COCO or CVAT. All others are metadata."""
 
+_PLAIN_KEYS = frozenset({"id", "image_id", "category_id", "area", "bbox", "segmentation", "iscrowd"})
+"""The keys of an annotation that may be nothing but a box."""
+
 
 def with_place(error: ManifestError, place: str) -> ManifestError:
     """Return an error from inside an element with the element's place in front. A place is made only for an error,
@@ -80,6 +84,8 @@ class ShapeParser:
     def __init__(self, source: SourceFile, categories: dict[int | str, dict[str, Any]]) -> None:
         self._source = source
         self._categories = categories
+        self._labels: dict[int, str] = {}
+        """The labels of categories, by `category_id`, as far as boxes had them."""
 
     def parse(self, raw: bytes, places: Sequence[int], notes: ReadNotes, size: ImageSize) -> ParsedShapes:
         """Return the shapes of an image. `raw`: a RawImage as bytes. `places`: the number of each annotation in the
@@ -103,6 +109,10 @@ class ShapeParser:
         self, annotation: dict[str, Any], position: int, sizes: Sequence[Size], notes: ReadNotes
     ) -> list[Shape]:
         """Return the shapes of one annotation. `sizes`: the known sizes of its image."""
+        if annotation.keys() <= _PLAIN_KEYS:
+            plain = self._plain_box(annotation)
+            if plain is not None:
+                return [plain]
         place = f"annotations[{position}]"
         try:
             return self._parsed(annotation, place, sizes, notes)
@@ -111,6 +121,26 @@ class ShapeParser:
             return []
         except ManifestError as error:
             raise with_place(error, f"{self._source.shown_as}: {place}") from None
+
+    def _plain_box(self, annotation: dict[str, Any]) -> Shape | None:
+        """Return the rectangle of an annotation that is nothing but a box of numbers, as most are. None: it may be more
+        or less than that."""
+        box, category = annotation.get("bbox"), annotation.get("category_id")
+        if annotation.get("segmentation") or annotation.get("iscrowd") or type(box) is not list or len(box) != 4:
+            return None
+        for one in box:
+            if type(one) is not float and (type(one) is not int or not -LARGEST_ID <= one < LARGEST_ID):
+                return None
+        if type(category) is not int or not math.isfinite(sum(box)):
+            return None
+        label = self._labels.get(category)
+        if label is None:
+            known = self._categories.get(category)
+            if known is None:
+                return None
+            label = self._labels[category] = known["name"]
+        x, y, width, height = map(float, box)
+        return Shape(ShapeType.RECTANGLE, ((x, y), (width, height)), label, None, {}, {})
 
     def _parsed(self, annotation: dict[str, Any], place: str, sizes: Sequence[Size], notes: ReadNotes) -> list[Shape]:
         if "segments_info" in annotation:
