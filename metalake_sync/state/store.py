@@ -33,6 +33,11 @@ from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.records_by_place import Addresses, AddressRecords, CollectionRecords
 from metalake_sync.state.runs import Runs
 
+MARK = "mark "
+"""In the table `meta`: the key of a serial's random value begins so."""
+
+MARKS_KEPT = 10_000
+
 
 class StateVersion(NamedTuple):
     """What a saved plan stores of a state, to notice later runs and other states."""
@@ -178,14 +183,19 @@ class StateStore:
         rows = dict(self._connection.execute("SELECT key, value FROM meta WHERE key IN ('lineage', 'serial')"))
         return StateVersion(rows.get("lineage"), int(rows.get("serial", 0)))
 
-    def advance_serial(self) -> None:
-        self._connection.execute(
-            "INSERT OR IGNORE INTO meta (key, value) VALUES ('lineage', ?)", (secrets.token_hex(16),)
-        )
-        self._connection.execute(
-            "INSERT INTO meta (key, value) VALUES ('serial', '1')"
-            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
-        )
+    def advance_serial(self, above: int = 0) -> None:
+        """Count one more run that recorded something, and mark the new serial with a random value.
+
+        Two copies of a state that runs continued separately have the same serials and other marks. `above`: the serial
+        of another state, which the new one must exceed.
+        """
+        version = self.version
+        serial = max(version.serial, above) + 1
+        rows = {"serial": str(serial), f"{MARK}{serial}": secrets.token_hex(8)}
+        if version.lineage is None:
+            rows["lineage"] = secrets.token_hex(16)
+        self._connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", rows.items())
+        self._connection.execute("DELETE FROM meta WHERE key = ?", (f"{MARK}{serial - MARKS_KEPT}",))
 
     def learned(self, what: str) -> str | None:
         """Return a fact that was learned about a lake, such as whether it accepts the name of a trashed file again."""

@@ -164,7 +164,7 @@ def pull(flags: ManifestFlags, to: Path) -> None:
 @state_command.command("push", epilog="Example: metalake-sync state push birds.yaml birds-state.db")
 @takes_manifest
 @click.argument("file", type=click.Path(exists=True, path_type=Path, dir_okay=False))
-@option("--force", is_flag=True, help="Also replace a newer or another state.")
+@option("--force", is_flag=True, help="Also replace another state, or one with runs that FILE lacks.")
 @LOCK_TIMEOUT
 def push(flags: ManifestFlags, file: Path, force: bool, lock_timeout: float) -> None:
     """Make FILE the state, for example one that 'state pull' or 'state backup' wrote. Does not change the lake."""
@@ -178,7 +178,7 @@ def push(flags: ManifestFlags, file: Path, force: bool, lock_timeout: float) -> 
 @state_command.command("migrate", epilog="Example: metalake-sync state migrate birds.yaml --to s3://acme-state/birds")
 @takes_manifest
 @option("--to", required=True, metavar="FILE|URL", help="Where the state should be from now on.")
-@option("--force", is_flag=True, help="Also replace a newer or another state that is there.")
+@option("--force", is_flag=True, help="Also replace another state that is there, or one with more runs.")
 @LOCK_TIMEOUT
 def migrate(flags: ManifestFlags, to: str, force: bool, lock_timeout: float) -> None:
     """Copy the state to another place. Afterwards, name that place in the manifest or with --state.
