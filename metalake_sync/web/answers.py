@@ -13,6 +13,7 @@ from aiohttp import web
 
 from metalake_sync.errors import ExitCode, SyncError
 from metalake_sync.redaction import redact
+from metalake_sync.web.background import Work
 from metalake_sync.web.rendering import render
 from metalake_sync.web.workspace import Workspace
 
@@ -106,3 +107,10 @@ def error_view(error: SyncError | None) -> dict[str, Any] | None:
         return None
     remedy = "" if getattr(error, "errors", None) else error.remedy or ""
     return {"lines": [redact(line) for line in lines_of(error)], "remedy": redact(remedy)}
+
+
+def work_document(work: Work[Any] | None) -> dict[str, Any]:
+    """Return what a piece of work does, as JSON values."""
+    if work is None:
+        return {"state": "none", "step": "", "error": None}
+    return {"state": work.state, "step": redact(work.step), "error": error_view(work.error)}

@@ -21,7 +21,6 @@ from aiohttp import web
 from metalake_sync.documents.base import to_json
 from metalake_sync.errors import SyncError
 from metalake_sync.operations.state import Status
-from metalake_sync.redaction import redact
 from metalake_sync.report.model import Entry
 from metalake_sync.state.runs import RunRow
 from metalake_sync.state.store import StateStore
@@ -36,11 +35,13 @@ from metalake_sync.web.answers import (
     page_number,
     see_other,
     wants_json,
+    work_document,
 )
 from metalake_sync.web.background import Work
 from metalake_sync.web.conflict_pages import ConflictPages
 from metalake_sync.web.entry_lists import Filter, ListedPage
 from metalake_sync.web.explorer_pages import ExplorerPages
+from metalake_sync.web.finding_pages import FindingPages
 from metalake_sync.web.rendering import STATIC, render, url
 from metalake_sync.web.workspace import Run, Workspace
 
@@ -70,6 +71,7 @@ class Pages:
         self._access = access
         self._answers = Answers(workspace)
         self._conflicts = ConflictPages(workspace, self._answers)
+        self._findings = FindingPages(workspace, self._answers)
         self._explorer = ExplorerPages(workspace, self._answers)
         self._streams = 0
 
@@ -85,6 +87,7 @@ class Pages:
             web.get("/plan/{plan}/entries/{number:[0-9]{1,9}}/images/{name}", self.image),
             *self._conflicts.reads(),
             *self._explorer.reads(),
+            *self._findings.routes(),
             web.get("/run", self.run),
             web.get("/history", self.history),
             web.get("/history/{run}", self.past_run),
@@ -328,8 +331,10 @@ class Pages:
         return {
             "manifest": workspace.name,
             "read_only": workspace.read_only,
-            "status": _work_document(workspace.status),
-            "plan": {**_work_document(workspace.planning), "id": shown.id if shown is not None else None},
+            "status": work_document(workspace.status),
+            "checks": work_document(workspace.checking),
+            "doctor": work_document(workspace.examining),
+            "plan": {**work_document(workspace.planning), "id": shown.id if shown is not None else None},
             "run": _run_document(workspace.run) if workspace.run is not None else None,
         }
 
@@ -366,16 +371,10 @@ class Pages:
             return run, total, actions
 
 
-def _work_document(work: Work[Any] | None) -> dict[str, Any]:
-    if work is None:
-        return {"state": "none", "step": "", "error": None}
-    return {"state": work.state, "step": redact(work.step), "error": error_view(work.error)}
-
-
 def _run_document(run: Run) -> dict[str, Any]:
     progress = run.progress
     return {
-        **_work_document(run),
+        **work_document(run),
         "cancelling": run.is_cancelled() and run.is_working,
         "stage": progress.stage if progress else "",
         "files_done": progress.files_done if progress else 0,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from metalake_sync.api.project_values import ProjectEvent
 from metalake_sync.api.projects import project_of
@@ -21,6 +22,9 @@ from metalake_sync.core.events import Event, Observing, PlanMade, Waiting
 from metalake_sync.documents.events import ActionDoneEvent, ActionFailedEvent, ProgressEvent
 from metalake_sync.engine import Engine
 from metalake_sync.errors import GuardStopped, Interrupted
+from metalake_sync.operations import source_check
+from metalake_sync.operations.doctor import Finding, examine
+from metalake_sync.operations.source_check import CheckedSources
 from metalake_sync.operations.state import Status, read_status
 from metalake_sync.web.background import Changes, Work
 from metalake_sync.web.image_cache import ImageCache
@@ -30,6 +34,8 @@ from metalake_sync.web.words import OpensEngine, Words
 
 FAILURES_KEPT = 1_000
 LAST_ACTIONS_KEPT = 20
+DOCTOR_RETRY_S = 5.0
+"""How long `doctor` retries an unreachable lake."""
 
 
 class Run(Work[ApplyResult]):
@@ -76,6 +82,8 @@ class Workspace:
         self.changes = Changes()
         self.images = ImageCache()
         self.status: Work[Status] | None = None
+        self.checking: Work[CheckedSources] | None = None
+        self.examining: Work[list[Finding]] | None = None
         self.planning: Work[ShownPlan] | None = None
         self.run: Run | None = None
         self.decisions: dict[SetKey, ConflictDecision] = {}
@@ -85,6 +93,7 @@ class Workspace:
         self.desk_thread = ThreadPoolExecutor(1, thread_name_prefix="ui plan")
         """The thread in which the plan is made and read."""
         self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="ui status")
+        self._check_thread = ThreadPoolExecutor(1, thread_name_prefix="ui checks")
         self._run_thread = ThreadPoolExecutor(1, thread_name_prefix="ui run")
 
     @property
@@ -139,6 +148,40 @@ class Workspace:
             return read_status(replace(engine, options=replace(engine.options, refresh="none")))
 
         work.start(self._status_thread, read)
+        return work
+
+    def check_sources(self) -> Work[CheckedSources]:
+        """Start to check all local files and annotations, unless that is in progress already."""
+        if self.checking is not None and self.checking.is_working:
+            return self.checking
+        work: Work[CheckedSources] = Work(self.changes)
+        self.checking = work
+        work.start(
+            self._check_thread,
+            lambda: source_check.check_sources(self.open_engine(_listener(work), work.is_cancelled)),
+        )
+        return work
+
+    def examine(self) -> Work[list[Finding]]:
+        """Start to examine what a run depends on, unless that is in progress already."""
+        if self.examining is not None and self.examining.is_working:
+            return self.examining
+        work: Work[list[Finding]] = Work(self.changes)
+        self.examining = work
+
+        def look() -> list[Finding]:
+            engine = self.open_engine(_listener(work), work.is_cancelled)
+            engine = replace(engine, options=replace(engine.options, retry_for_s=DOCTOR_RETRY_S))
+            found: list[Finding] = []
+            with self.lake.released(engine):
+                for finding in examine(engine):
+                    found.append(finding)
+                    work.tell(finding.subject)
+                    if work.is_cancelled():
+                        raise Interrupted.by_program()
+            return found
+
+        work.start(self._check_thread, look)
         return work
 
     def make_plan(self, revert: str | None = None) -> Work[ShownPlan]:
@@ -216,18 +259,19 @@ class Workspace:
 
     def close(self) -> None:
         """Cancel everything, and wait for its end. What a run finished is recorded. Called from any thread."""
-        for work in (self.run, self.planning, self.status):
+        for work in (self.run, self.planning, self.status, self.checking, self.examining):
             if work is not None and work.is_working:
                 work.cancel()
         self._run_thread.shutdown()
         self._status_thread.shutdown()
+        self._check_thread.shutdown()
         self.desk_thread.submit(self._desk.close).result()
         self.desk_thread.shutdown()
         self.lake.close()
         self.images.close()
 
 
-def _listener(work: Work[Status] | Work[ShownPlan]) -> Callable[[Event], None]:
+def _listener(work: Work[Any]) -> Callable[[Event], None]:
     """Return a listener that passes on progress, and ends cancelled work."""
 
     def listen(event: Event) -> None:

@@ -15,12 +15,12 @@ from tests.end_to_end.world import World, boxes
 from tests.web.site import Answer, Site, served
 
 VIEWS = (
-    "/", "/plan", "/lake", "/lake?collection=birds", "/run", "/history",
+    "/", "/plan", "/lake", "/lake?collection=birds", "/run", "/history", "/checks", "/doctor",
     "/?format=json", "/plan?format=json", "/lake?collection=birds&format=json", "/history?format=json",
 )  # fmt: skip
 WRITES = (
     "/plan", "/plan/cancel", "/plan/0/apply", "/plan/0/conflicts", "/plan/0/conflicts/0", "/decisions/withdraw",
-    "/run/cancel", "/history/0/revert",
+    "/run/cancel", "/history/0/revert", "/checks", "/doctor",
 )  # fmt: skip
 SECRETS = ("crow.png", "people", "key_of_tests", "secret_of_tests")
 
@@ -135,7 +135,7 @@ def test_every_answer_has_the_headers(site: Site) -> None:
 def test_no_page_has_inline_code_or_style_or_an_address_elsewhere(site: Site, annotated: World) -> None:
     site.planned()
     run = site.json("/history")["runs"][0]["id"]
-    pages = [site.page(path) for path in ("/", "/plan", "/run", "/history", f"/history/{run}")]
+    pages = [site.page(path) for path in ("/", "/plan", "/run", "/history", "/checks", "/doctor", f"/history/{run}")]
     pages += [
         site.page("/lake"),
         site.page("/lake?collection=birds"),
@@ -189,7 +189,9 @@ def test_read_only_has_no_route_that_writes(annotated: World) -> None:
         assert annotated.lake.requests.writes == before
         pages = Pages(site.server.workspace, Access("127.0.0.1", 1))
         methods = {(one.method, one.path) for one in pages.routes()}
-        assert {one for one in methods if one[0] != "GET"} == {("POST", "/plan"), ("POST", "/plan/cancel")}
+        assert {one for one in methods if one[0] != "GET"} == {
+            ("POST", "/plan"), ("POST", "/plan/cancel"), ("POST", "/checks"), ("POST", "/doctor"),
+        }  # fmt: skip
 
 
 def test_errors_are_pages_without_a_traceback(site: Site, annotated: World) -> None:
