@@ -173,7 +173,7 @@ class CollectionUpload:
             session, found = await self.stages.uploads.resume(self.collection, left_open, by_name)
         except LakeRejected:
             # The lake does not know the session any more, or its job failed.
-            self.stages.uploads.forget(left_open)
+            self.stages.uploads.forget(left_open, by_name)
             return set()
         wanted = {file.name for file in left_open.wanted}
         batch = [by_name[name] for name in found if name in wanted and name in by_name]

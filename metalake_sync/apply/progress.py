@@ -36,6 +36,15 @@ class ProgressMeter:
         if self.bytes_total:
             self.bytes_total = max(self.bytes_total, self.bytes_sent)
 
+    def sent_before(self, files: int) -> None:
+        """Count files that an interrupted run sent, and that this run only has to finish."""
+        self.files_done += files
+
+    def send_again(self, files: int, size_bytes: int) -> None:
+        """Take back files, and add bytes, that an interrupted run sent in vain."""
+        self.files_done -= files
+        self.bytes_total += size_bytes
+
     def finished(self) -> None:
         """Set the totals to what was done, because all is done now."""
         self.files_total, self.bytes_total = self.files_done, self.bytes_sent

@@ -26,7 +26,7 @@ from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.errors import GuardStopped, Interrupted, SyncError
 from metalake_sync.lake_access import ReachedLake
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.interrupted_runs import decide_open_sessions
+from metalake_sync.planning.interrupted_runs import decide_open_sessions, deduct_sent
 from metalake_sync.planning.planner import PlannedRun
 from metalake_sync.planning.run_options import RUN_RETRY_TIMEOUT_S, RunOptions
 from metalake_sync.state.store import StateStore
@@ -70,6 +70,8 @@ class ApplyRun:
                 threads=self.options.hash_threads,
             )
         )
+        if partial:
+            deduct_sent(planned.plan.collections, left_open)
         if planned.plan.empty and not planned.plan.bookkeeping and not owed and not left_open:
             return recorder.finish()
         started = find_provenance(

@@ -8,7 +8,7 @@ how files are sent (`session_files`, `executors`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from metalake_sync.apply.trash import (
     rejected_name_error,
     sends_trashed_name,
 )
+from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.events import Resumed, SessionOpened
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.plan import CollectionPlan
@@ -60,6 +61,7 @@ class UploadStage:
         self._collections = collections
         self._base_dir = base_dir
         self._state = recorder.state
+        self._progress = progress
         self._files = SessionFiles(executor, recorder.state, base_dir, progress)
 
     async def send(
@@ -118,6 +120,7 @@ class UploadStage:
         so all of them are recorded. `actions`: of the plan, by file name. Raises LakeRejected if the lake does not know
         the session any more, or if its job failed.
         """
+        self._progress.sent_before(sum(file.sent for file in decision.wanted))
         journalled = decision.session
         wire = UploadSession(
             journalled.upload_id,
@@ -156,13 +159,21 @@ class UploadStage:
             if file.name in found and file.name in wanted and (action := actions.get(file.name))
         ]
         self._recorder.confirm(done, lambda: self._record_files(session, found))
+        self._send_again((file for file in decision.wanted if file.name not in found), actions)
         self._recorder.report(Resumed(collection.key.name, len(found)))
         return session, found
 
-    def forget(self, decision: SessionDecision) -> None:
-        """Remove a session from the journal."""
+    def forget(self, decision: SessionDecision, actions: Mapping[str, UploadAction]) -> None:
+        """Remove a session from the journal. Its files are sent again. `actions`: of the plan, by file name."""
         with self._state.write():
             self._state.journal.close_session(decision.session.upload_id)
+        self._send_again(decision.wanted, actions)
+
+    def _send_again(self, files: Iterable[JournalledFile], actions: Mapping[str, UploadAction]) -> None:
+        """Count files of a session that the lake does not have after all."""
+        again = [file for file in files if file.name in actions]
+        uploads = [action for file in again if isinstance(action := actions[file.name], UploadFile)]
+        self._progress.send_again(sum(file.sent for file in again), sum(one.sent_before for one in uploads))
 
     async def finish(self, session: OpenSession, batch: Sequence[UploadAction]) -> dict[str, RemoteFile]:
         """Complete a session, wait for the lake's job, find the new files and record them. Returns them by name."""

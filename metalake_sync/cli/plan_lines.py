@@ -165,10 +165,18 @@ def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str
         yield from _moved_words(action.moves)
     yield from map(change_words, sorted(changes, key=lambda change: change.what == SIZE))
     if action.bytes is not None and not any(change.what == SIZE for change in changes):
-        yield size(action.bytes)
+        yield _size_words(action.bytes, action.sent_before or 0)
     if action.action in ("annotate", "remove_annotations") and not changes:
         yield _set_words(action)
     yield from map(_set_words, sets)
+
+
+def _size_words(to_send: int, sent_before: int) -> str:
+    """Return how much of a file is sent: all of it, or what an interrupted run left."""
+    if not sent_before:
+        return size(to_send)
+    whole = size(to_send + sent_before)
+    return f"{size(to_send)} left of {whole}" if to_send else f"{whole}, all of it sent by an interrupted run"
 
 
 def details_of(action: ActionDocument) -> Sequence[str]:

@@ -58,7 +58,8 @@ def run_words(run: RunRow) -> str:
     """Return what a finished run did, how much it sent and how long it took."""
     summary = run.summary or {}
     failed = [f"{summary['failed']} failed"] if summary.get("failed") else []
-    words = ", ".join([*done_words(summary), *failed]) or "nothing was sent"
+    nothing = "nothing was sent" if run.outcome == "done" else "nothing was finished"
+    words = ", ".join([*done_words(summary), *failed]) or nothing
     sent = [f"{size(summary['bytes_sent'])} sent"] if summary.get("bytes_sent") else []
     took = [duration(seconds)] if (seconds := _seconds(run)) is not None else []
     return f"{words} ({', '.join([*sent, *took])})" if sent or took else words

@@ -119,6 +119,8 @@ class UploadFile(BaseAction):
     changes: tuple[Change, ...] = ()
     asks: bool = False
     """Whether the upload needs approval, because it restores a file that another client trashed (`on_trashed: ask`)."""
+    sent_before: int = 0
+    """How many bytes of the file an interrupted run sent, in a session that this run finishes."""
 
     @property
     def needs_approval(self) -> bool:
@@ -144,11 +146,12 @@ class UploadFile(BaseAction):
             bytes=self.bytes_to_send,
             changes=self.changes or None,
             renamed_from=self.renamed_from,
+            sent_before=self.sent_before or None,
         )
 
     @property
     def bytes_to_send(self) -> int:
-        return self.file.fingerprint.size_bytes
+        return self.file.fingerprint.size_bytes - self.sent_before
 
     @property
     def metadata_written(self) -> MetadataSet:

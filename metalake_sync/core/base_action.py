@@ -95,6 +95,8 @@ class ActionDocument:
     """The local path, relative to the manifest's folder."""
     bytes: int | None = None
     """The number of bytes to send."""
+    sent_before: int | None = None
+    """The number of bytes of the file that an interrupted run sent already. The run finishes that upload."""
     operation: str | None = None
     """The operation of an annotation set."""
     shapes: int | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -197,23 +198,39 @@ def decide_open_sessions(
             yield key, found
 
 
+def deduct_sent(plans: Iterable[CollectionPlan], left_open: Mapping[CollectionKey, Sequence[SessionDecision]]) -> None:
+    """Tell the uploads of the plans how much of their files interrupted runs sent, in sessions that are resumed.
+
+    A run calls it again if it covers less than its plan, and so may resume fewer sessions.
+    """
+    for plan in plans:
+        sent = {
+            file.name: bytes_sent_of(file) for one in left_open.get(plan.key, ()) if one.resume for file in one.wanted
+        }
+        for number, action in enumerate(plan.uploads):
+            if isinstance(action, UploadFile) and action.sent_before != sent.get(action.file.name, 0):
+                plan.uploads[number] = replace(action, sent_before=sent.get(action.file.name, 0))
+
+
+def bytes_sent_of(file: JournalledFile) -> int:
+    """Return how many bytes of a file the object store has confirmed."""
+    size_bytes = file.fingerprint.size_bytes
+    if file.content_hash is not None:
+        return size_bytes  # Every part is confirmed before the hash is journalled.
+    part = file.part_size or 0
+    return sum(min(part, size_bytes - (number - 1) * part) for number in file.finished_parts)
+
+
 def notes_on_abandoned_uploads(
     state: StateStore,
-    plans: Iterable[CollectionPlan],
+    left_open: Mapping[CollectionKey, Sequence[SessionDecision]],
     recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
-    in_manifest: Set[CollectionKey],
-    *,
-    partial: bool,
-    base_dir: Path,
-    threads: int,
 ) -> Iterator[Note]:
     """Yield a note for each collection with files of interrupted runs that this plan does not send.
 
-    The arguments are those of `decide_open_sessions`.
+    `left_open`: the decisions about open sessions.
     """
-    for key, decisions in decide_open_sessions(
-        state, plans, recorded, in_manifest, partial=partial, base_dir=base_dir, threads=threads
-    ):
+    for key, decisions in left_open.items():
         unwanted = [file for one in decisions for file in one.unwanted]
         sent = state.files.named(recorded[key][0], [file.name for file in unwanted])
         names = sorted(

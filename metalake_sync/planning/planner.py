@@ -26,7 +26,12 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.attachments import plan_attachments
 from metalake_sync.planning.collection_planner import CollectionPlanner
 from metalake_sync.planning.desired import DesiredCollection, key_of
-from metalake_sync.planning.interrupted_runs import notes_on_abandoned_uploads, replacement_notes
+from metalake_sync.planning.interrupted_runs import (
+    decide_open_sessions,
+    deduct_sent,
+    notes_on_abandoned_uploads,
+    replacement_notes,
+)
 from metalake_sync.planning.lake_listing import notes_on_lost_shapes
 from metalake_sync.planning.manifest_blocks import ManifestBlocks
 from metalake_sync.planning.open_collections import open_collections
@@ -113,15 +118,19 @@ class Planner:
             message = "is no longer in the manifest; its files stay in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, message, key.name))
         self._notes += replacement_notes(self.state, self.lake, plans, recorded)
-        self._notes += notes_on_abandoned_uploads(
-            self.state,
-            plans,
-            recorded,
-            set(map(key_of, self.manifest.collections)),
-            partial=self.options.partial,
-            base_dir=self.manifest.base_dir,
-            threads=self.options.hash_threads,
+        left_open = dict(
+            decide_open_sessions(
+                self.state,
+                plans,
+                recorded,
+                set(map(key_of, self.manifest.collections)),
+                partial=self.options.partial,
+                base_dir=self.manifest.base_dir,
+                threads=self.options.hash_threads,
+            )
         )
+        self._notes += notes_on_abandoned_uploads(self.state, left_open, recorded)
+        deduct_sent(plans, left_open)
         if addressed is not None and addressed.metadata:
             from metalake_sync.planning.metadata_conflicts import notes_on_conflicts
 

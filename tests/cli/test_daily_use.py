@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -20,8 +20,12 @@ from metalake_sync.apply.recorder import Recorder
 from metalake_sync.cli.approval import approval_question
 from metalake_sync.cli.terminal import wrapped
 from metalake_sync.core.plan import Plan
+from metalake_sync.core.snapshots import Fingerprint
+from metalake_sync.embedded_lake.faults import FaultPlan
 from metalake_sync.errors import ExitCode
+from metalake_sync.planning.interrupted_runs import bytes_sent_of
 from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.state.journal import JournalledFile
 from metalake_sync.state.store import StateStore
 from tests.embedded_lake.talk import SECRET, png
 from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes, with_pruned
@@ -401,3 +405,58 @@ def test_lines_break_at_words_on_a_terminal_and_nowhere_else(world: World) -> No
 )
 def test_a_line_is_wrapped_by_the_columns_that_it_needs(line: str, width: int, parts: list[str]) -> None:
     assert wrapped(line, width).split("\n") == parts
+
+
+# After an interruption.
+
+
+def spoil(world: World, **fault: Any) -> None:
+    world.lake.faults.use(FaultPlan.model_validate({"faults": [fault]}))
+
+
+def left_behind(world: World) -> None:
+    """Send three files, and have the lake reject the call that completes their session."""
+    world.images("a.png", "b.png", "c.png")
+    world.manifest(BIRDS)
+    spoil(world, kind="status", status=400, route="complete_upload", times=1)
+    assert world.run("apply", "manifest.yaml").code == ExitCode.SOME_FAILED
+
+
+def test_plan_apply_and_progress_agree_on_what_an_interrupted_run_left(world: World) -> None:
+    left_behind(world)
+    world.images("d.png")
+    size = (world.folder / "images" / "d.png").stat().st_size
+    plan = world.good("plan", "manifest.yaml", "--json").document
+    assert (plan["summary"]["upload"], plan["summary"]["bytes_to_send"]) == (4, size)
+    assert [(one["file"], one["bytes"], "sent_before" in one) for one in plan["actions"]] == [
+        ("a.png", 0, True), ("b.png", 0, True), ("c.png", 0, True), ("d.png", size, False)
+    ]  # fmt: skip
+    shown = world.good("plan", "manifest.yaml").out
+    assert re.search(r"\+ a.png  new, \d+ B, all of it sent by an interrupted run", shown)
+    assert f"({size} B to send)" in shown
+    events = world.good("apply", "manifest.yaml", "--json").events
+    last = [event for event in events if event["message_type"] == "progress"][-1]
+    assert (last["files_done"], last["files_total"], last["bytes_sent"], last["bytes_total"]) == (4, 4, size, size)
+    assert (events[-1]["done"]["upload"], events[-1]["bytes_sent"]) == (4, size)
+    assert world.names() == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_files_of_a_session_that_the_lake_forgot_are_sent_again_and_counted(world: World) -> None:
+    left_behind(world)
+    sizes = sum(path.stat().st_size for path in (world.folder / "images").iterdir())
+    spoil(world, kind="status", status=400, route="complete_upload", times=1)
+    events = world.good("apply", "manifest.yaml", "--json").events
+    last = [event for event in events if event["message_type"] == "progress"][-1]
+    assert (last["files_done"], last["files_total"], last["bytes_total"]) == (3, 3, sizes)
+    assert world.names() == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("hashed", "parts", "sent"),
+    [("h", {}, 25), (None, {}, 0), (None, {1: "e"}, 10), (None, {1: "e", 2: "e"}, 20), (None, {3: "e"}, 5)],
+)
+def test_the_sent_bytes_of_a_file_are_those_of_its_confirmed_parts(
+    hashed: str | None, parts: dict[int, str], sent: int
+) -> None:
+    file = JournalledFile("a", "a", Fingerprint(25, 0, 0, 0), part_size=10, content_hash=hashed, finished_parts=parts)
+    assert bytes_sent_of(file) == sent
