@@ -105,15 +105,15 @@ class Access:
             raise Refused(403, "the request comes from another site", "Use the buttons of this server's own pages.")
 
 
-def check_loopback(host: str) -> None:
-    """Raise UsageError for an address that other machines can reach."""
+def check_loopback(host: str, option: str = "--host") -> None:
+    """Raise UsageError for an address that other machines can reach. `option`: of the command line, which sets it."""
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = False
     if not local:
         raise UsageError(
-            f"'--host {host}' is not a loopback address",
+            f"'{option} {host}' is not a loopback address",
             remedy="The page is for this machine only. Use 127.0.0.1, or an SSH tunnel from another machine.",
         )
 

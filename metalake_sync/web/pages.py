@@ -13,6 +13,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -21,6 +22,7 @@ from aiohttp import web
 from metalake_sync.documents.base import to_json
 from metalake_sync.errors import SyncError
 from metalake_sync.operations.state import Status
+from metalake_sync.redaction import redact
 from metalake_sync.report.model import Entry
 from metalake_sync.state.runs import RunRow
 from metalake_sync.state.store import StateStore
@@ -43,7 +45,8 @@ from metalake_sync.web.entry_lists import Filter, ListedPage
 from metalake_sync.web.explorer_pages import ExplorerPages
 from metalake_sync.web.finding_pages import FindingPages
 from metalake_sync.web.rendering import STATIC, render, url
-from metalake_sync.web.workspace import Run, Workspace
+from metalake_sync.web.runs import Run
+from metalake_sync.web.workspace import Workspace
 
 STATUS_WAIT_S = 0.15
 """How long the first view waits for the status. A longer comparison is shown as progress."""
@@ -149,6 +152,8 @@ class Pages:
             error=error_view(work.error),
             status=status,
             shown=shown,
+            daemon=_daemon_view(self._workspace.daemon() if self._workspace.daemon is not None else None),
+            watched_by=self._workspace.watched_by,
             runs=[_run_view(run) for run in status.runs] if status is not None else [],
         )
 
@@ -336,6 +341,7 @@ class Pages:
             "doctor": work_document(workspace.examining),
             "plan": {**work_document(workspace.planning), "id": shown.id if shown is not None else None},
             "run": _run_document(workspace.run) if workspace.run is not None else None,
+            "daemon": workspace.daemon() if workspace.daemon is not None else None,
         }
 
     def _past_runs(self, limit: int) -> list[RunRow]:
@@ -369,6 +375,15 @@ class Pages:
                         }
                     )
             return run, total, actions
+
+
+def _daemon_view(health: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the health of a daemon as values of the overview."""
+    if health is None:
+        return None
+    last = health["last_success"]
+    ended = datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%d %H:%M:%S") if last is not None else None
+    return {**health, "last_success": ended, "problem": redact(health["problem"] or "")}
 
 
 def _run_document(run: Run) -> dict[str, Any]:

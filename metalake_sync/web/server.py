@@ -31,13 +31,14 @@ _http_log.propagate = False
 
 
 @contextlib.asynccontextmanager
-async def running(workspace: Workspace, host: str, port: int) -> AsyncIterator[str]:
+async def running(workspace: Workspace, host: str, port: int, option: str = "--port") -> AsyncIterator[str]:
     """Serve during the block, and yield the first address, with its token. Raises UsageError for an unusable address.
+    `option`: the option of the command line that sets the port.
 
     Closes the workspace at the end: a run is cancelled, and what it finished is recorded.
     """
     check_loopback(host)
-    listening = _listen(host, port)
+    listening = _listen(host, port, option)
     access = Access(host, listening.getsockname()[1])
     pages = Pages(workspace, access)
     app = web.Application(middlewares=[pages.guard], client_max_size=REQUEST_BYTES, logger=_http_log)
@@ -62,12 +63,12 @@ async def running(workspace: Workspace, host: str, port: int) -> AsyncIterator[s
         await runner.cleanup()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise cannot_listen(host, port, error, "--port") from None
+        raise cannot_listen(host, port, error, option) from None
 
 
 def serve_until_stopped(workspace: Workspace, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -79,11 +80,11 @@ def serve_until_stopped(workspace: Workspace, host: str, port: int, announce: Ca
 class UiServer(ServerThread):
     """The server in a thread, as a context manager. `address`: the first address, with its token."""
 
-    def __init__(self, workspace: Workspace, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, workspace: Workspace, host: str = "127.0.0.1", port: int = 0, option: str = "--port") -> None:
         super().__init__("ui")
         self.workspace = workspace
         self.address = ""
-        self._where = host, port
+        self._where = host, port, option
 
     def serving(self) -> contextlib.AbstractAsyncContextManager[str]:
         return running(self.workspace, *self._where)

@@ -7,75 +7,52 @@ know a page or a request.
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from metalake_sync.api.project_values import ProjectEvent
 from metalake_sync.api.projects import project_of
 from metalake_sync.api.results import ApplyResult
 from metalake_sync.core.diff_sets import ConflictDecision, SetKey
-from metalake_sync.core.events import Event, Observing, PlanMade, Waiting
-from metalake_sync.documents.events import ActionDoneEvent, ActionFailedEvent, ProgressEvent
 from metalake_sync.engine import Engine
 from metalake_sync.errors import GuardStopped, Interrupted
 from metalake_sync.operations import source_check
 from metalake_sync.operations.doctor import Finding, examine
 from metalake_sync.operations.source_check import CheckedSources
 from metalake_sync.operations.state import Status, read_status
+from metalake_sync.state.backends.file import FileBackend, watch_lock
 from metalake_sync.web.background import Changes, Work
 from metalake_sync.web.image_cache import ImageCache
 from metalake_sync.web.lake_reader import LakeReader
 from metalake_sync.web.plans import PlanDesk, ShownPlan
+from metalake_sync.web.runs import Run, listener
 from metalake_sync.web.words import OpensEngine, Words
 
-FAILURES_KEPT = 1_000
-LAST_ACTIONS_KEPT = 20
+DAEMON_LOCK_TIMEOUT_S = 60.0
+"""How long a run waits for a run of the daemon that serves the pages."""
+
 DOCTOR_RETRY_S = 5.0
 """How long `doctor` retries an unreachable lake."""
-
-
-class Run(Work[ApplyResult]):
-    """A run of this server."""
-
-    def __init__(self, changes: Changes, shown: ShownPlan) -> None:
-        super().__init__(changes)
-        self.shown = shown
-        """The plan that it carries out."""
-        self.started_at = datetime.now(UTC)
-        self.progress: ProgressEvent | None = None
-        self.done: Counter[str] = Counter()
-        """Action → how many of them the lake confirmed."""
-        self.failures: deque[ActionFailedEvent] = deque(maxlen=FAILURES_KEPT)
-        self.failed = 0
-        self.last: deque[ActionDoneEvent] = deque(maxlen=LAST_ACTIONS_KEPT)
-
-    def take(self, event: ProjectEvent) -> None:
-        """Take an event of the run. Called by its threads."""
-        match event:
-            case ProgressEvent():
-                self.progress = event
-            case ActionDoneEvent():
-                self.done[event.action] += 1
-                self.last.append(event)
-            case ActionFailedEvent():
-                self.failed += 1
-                self.failures.append(event)
-            case Observing() | Waiting():
-                self.step = _step(event)
-            case _:
-                return
-        self._changes.add()
 
 
 class Workspace:
     """One manifest. `name`: how pages name it."""
 
-    def __init__(self, name: str, open_engine: OpensEngine, words: Words, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        open_engine: OpensEngine,
+        words: Words,
+        *,
+        read_only: bool,
+        daemon: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        """`daemon`: the health of the `watch` that serves the pages. None: no `watch` does."""
         self.name = name
+        self.daemon = daemon
+        self.watched_by: str | None = None
+        """The other process that watches the manifest, as of the last comparison."""
         self.read_only = read_only
         self.words = words
         self.open_engine = open_engine
@@ -144,7 +121,9 @@ class Workspace:
         self.status = work
 
         def read() -> Status:
-            engine = self.open_engine(_listener(work), work.is_cancelled)
+            engine = self.open_engine(listener(work), work.is_cancelled)
+            if self.daemon is None:
+                self.watched_by = FileBackend(watch_lock(engine.state_path)).lock_holder()
             return read_status(replace(engine, options=replace(engine.options, refresh="none")))
 
         work.start(self._status_thread, read)
@@ -158,7 +137,7 @@ class Workspace:
         self.checking = work
         work.start(
             self._check_thread,
-            lambda: source_check.check_sources(self.open_engine(_listener(work), work.is_cancelled)),
+            lambda: source_check.check_sources(self.open_engine(listener(work), work.is_cancelled)),
         )
         return work
 
@@ -170,7 +149,7 @@ class Workspace:
         self.examining = work
 
         def look() -> list[Finding]:
-            engine = self.open_engine(_listener(work), work.is_cancelled)
+            engine = self.open_engine(listener(work), work.is_cancelled)
             engine = replace(engine, options=replace(engine.options, retry_for_s=DOCTOR_RETRY_S))
             found: list[Finding] = []
             with self.lake.released(engine):
@@ -194,7 +173,7 @@ class Workspace:
         decisions = dict(self.decisions)
 
         def make() -> ShownPlan:
-            engine = self.open_engine(_listener(work), work.is_cancelled)
+            engine = self.open_engine(listener(work), work.is_cancelled)
             if revert is not None:
                 from metalake_sync.operations.revert import reverting
                 from metalake_sync.operations.state import require_state
@@ -238,7 +217,13 @@ class Workspace:
             closed.result()
             engine = self._engine()
             with self.lake.released(engine):
-                return project_of(engine).apply(shown.plan, check=False, cancelled=run.is_cancelled, on_event=run.take)
+                return project_of(engine).apply(
+                    shown.plan,
+                    check=False,
+                    cancelled=run.is_cancelled,
+                    on_event=run.take,
+                    lock_timeout_s=0.0 if self.daemon is None else DAEMON_LOCK_TIMEOUT_S,
+                )
 
         run.start(self._run_thread, carry_out)
         threading.Thread(target=self._after, args=(run,), name="ui after run", daemon=True).start()
@@ -269,21 +254,3 @@ class Workspace:
         self.desk_thread.shutdown()
         self.lake.close()
         self.images.close()
-
-
-def _listener(work: Work[Any]) -> Callable[[Event], None]:
-    """Return a listener that passes on progress, and ends cancelled work."""
-
-    def listen(event: Event) -> None:
-        if isinstance(event, Observing | PlanMade) and work.is_cancelled():
-            raise Interrupted.by_program()
-        if isinstance(event, Observing | Waiting):
-            work.tell(_step(event))
-
-    return listen
-
-
-def _step(event: Observing | Waiting) -> str:
-    if isinstance(event, Waiting):
-        return event.message
-    return f"{event.what}: {event.count:,}" if event.count else event.what

@@ -219,7 +219,7 @@ class Gate:
 
     def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached, self.opened = threading.Event(), threading.Event()
-        from metalake_sync.web.workspace import Run
+        from metalake_sync.web.runs import Run
 
         take = Run.take
 

@@ -18,12 +18,17 @@ import click
 from metalake_sync.cli.log_lines import json_line
 from metalake_sync.cli.manifest_options import WORKERS, ManifestFlags, RunFlags, max_delete_of, observes, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import shown
+from metalake_sync.cli.terminal import echo_json, shown
 from metalake_sync.core.events import Event
 from metalake_sync.errors import SyncError, UsageError
 from metalake_sync.redaction import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from metalake_sync.core.events import EventSink
+    from metalake_sync.engine import Engine
+    from metalake_sync.planning.run_options import RunOptions
     from metalake_sync.watch.health import Health, HealthServer, Metrics
 
 
@@ -45,6 +50,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @option("--metrics", metavar="ADDR:PORT", help="Serve /metrics (Prometheus) and /healthz on this address.")
 @option(
+    "--ui",
+    metavar="ADDR:PORT",
+    help="Serve the pages of 'ui' on this loopback address, with the daemon's state. Prints the first address.",
+)
+@option(
     "--max-delete",
     metavar="N|P%",
     help="Hold the actions of a run that need approval if it would trash or replace more files."
@@ -63,6 +73,7 @@ def watch_command(
     rescan: float,
     poll: float | None,
     metrics: str | None,
+    ui: str | None,
     auto_approve: bool,
     max_delete: str | None,
     workers: str | None,
@@ -73,9 +84,8 @@ def watch_command(
     --auto-approve is given. The other actions continue. SIGTERM ends the command after the current run, within 30 s. A
     second SIGTERM ends it at once. SIGHUP reads the manifest again.
     """
-    from metalake_sync.engine import Engine
     from metalake_sync.manifest.reading import is_stream
-    from metalake_sync.state.backends.file import FileBackend
+    from metalake_sync.state.backends.file import FileBackend, watch_lock
     from metalake_sync.watch.health import Health, ServiceManager
     from metalake_sync.watch.hints import HintBox
     from metalake_sync.watch.loop import Signals, Watcher
@@ -114,7 +124,7 @@ def watch_command(
 
     with contextlib.ExitStack() as stack:
         # A separate lock, so that a manual apply can run between two runs of the watcher.
-        own_lock = engine.state_path.with_name(f"{engine.state_path.stem}.watch.db")
+        own_lock = watch_lock(engine.state_path)
         stack.enter_context(FileBackend(own_lock).lock(command=f"watch {flags.manifest}"))
         health = Health(time.monotonic, time.time)
         counted = _metrics(health, wanted=metrics is not None)
@@ -122,6 +132,8 @@ def watch_command(
             server = _serve_health(metrics, health, counted)
             stack.callback(server.close)
             log.info("metrics and health are served on port %d", server.port, extra={"facts": {"port": server.port}})
+        if ui is not None:
+            stack.enter_context(_serve_pages(ui, flags, options, engine.manifest.name, health))
         box = HintBox()
         stack.callback(box.close)
         ignore_lease_breaks()
@@ -159,11 +171,9 @@ def _metrics(health: Health, *, wanted: bool) -> Metrics:
 def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServer:
     from metalake_sync.watch.health import HealthServer
 
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"'--metrics {address}' is not an address", remedy="Write ADDR:PORT, such as 127.0.0.1:9464.")
+    host, port = _host_and_port("--metrics", address, "127.0.0.1:9464")
     try:
-        return HealthServer(host.strip("[]"), int(port), health, metrics)
+        return HealthServer(host, port, health, metrics)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise SyncError(
@@ -174,6 +184,40 @@ def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServe
             f"'--metrics {address}' cannot be opened ({error.strerror})",
             remedy="Choose another port, or a local address.",
         ) from None
+
+
+def _host_and_port(option_name: str, address: str, example: str) -> tuple[str, int]:
+    """Split ADDR:PORT. Raises UsageError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"'{option_name} {address}' is not an address", remedy=f"Write ADDR:PORT, such as {example}.")
+    return host.strip("[]"), int(port)
+
+
+@contextlib.contextmanager
+def _serve_pages(address: str, flags: ManifestFlags, options: RunOptions, name: str, health: Health) -> Iterator[None]:
+    """Serve the pages of `ui` during the block, in a thread. Raises UsageError for an address that cannot be used."""
+    from metalake_sync.cli.commands.ui import words
+    from metalake_sync.report.pages import need_libraries
+    from metalake_sync.web.access import check_loopback
+    from metalake_sync.web.server import UiServer
+    from metalake_sync.web.workspace import Workspace
+
+    host, port = _host_and_port("--ui", address, "127.0.0.1:8080")
+    check_loopback(host, "--ui")
+    need_libraries("the pages need", "ui")
+
+    def open_engine(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Engine:
+        return flags.engine(emit, replace(options, is_cancelled=is_cancelled))
+
+    workspace = Workspace(name, open_engine, words(), read_only=False, daemon=health.document)
+    with UiServer(workspace, host, port, "--ui") as server:
+        # Not in the log, because the token in the address is a secret until a browser opens it.
+        if flags.as_json or flags.json_log:
+            echo_json(f'{{"address": "{server.address}"}}')
+        else:
+            click.echo(f"Open {server.address}")
+        yield
 
 
 class JsonLines(logging.Formatter):

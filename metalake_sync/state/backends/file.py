@@ -43,6 +43,11 @@ def state_path(base_dir: Path, name: str) -> Path:
     return base_dir / STATE_FOLDER / f"{name}.db"
 
 
+def watch_lock(state_path: Path) -> Path:
+    """Return the file whose lock a `watch` of the manifest holds, beside the state's file."""
+    return state_path.with_name(f"{state_path.stem}.watch.db")
+
+
 class FileBackend:
     """A `StateBackend` whose working copy is the state itself."""
 
