@@ -55,6 +55,7 @@ COMMANDS = {
     "job": "Show a job of the lake, or wait until it ends.",
     "lake": "Run the embedded lake as a server.",
     "completion": "Print a script that completes commands in your shell.",
+    "man": "Print or write the manual pages.",
 }
 
 MODULES = {
