@@ -56,6 +56,7 @@ SPELLING_ROUNDS = 3
 
 if TYPE_CHECKING:
     from metalake_sync.apply.executors.choosing import WorkerChoice
+    from metalake_sync.planning.pending_writes import PendingWrites
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.generation_detection import Greeting
 
@@ -144,11 +145,14 @@ class Engine:
                 return
             with self._reach() as lake, self._client(lake, RequestCounter(), state) as client:
                 greeting = self._greet(client, lake, state)
-                with self._planned(state, client, [*of_state, *greeting.notes]) as (planned, check):
+                with (
+                    self._with_settled_writes(state, client) as settled,
+                    self._planned(settled, client, [*of_state, *greeting.notes]) as (planned, check),
+                ):
                     if check.objection is not None:
                         refused = Note(NoteCode.METADATA_REFUSED, f"the lake rejects it: {check.objection}")
                         planned.plan = replace(planned.plan, notes=(*planned.plan.notes, refused))
-                    yield Observed(planned, state, client)
+                    yield Observed(planned, settled, client)
 
     @contextlib.contextmanager
     def reach(self, state: StateStore | None = None) -> Iterator[LakeClient]:
@@ -190,6 +194,8 @@ class Engine:
             run_id = new_run_id()
             with self._client(lake, tally, state) as client:
                 greeting = self._greet(client, lake, state)
+                if state.pending_writes.exist(lake.identity):
+                    self._pending_writes(state, client).settle()
                 lake = replace(lake, address=client.address)
                 handles = {key: handle for key, (handle, _) in state.collections.of_lake(lake.identity).items()}
                 recorder = Recorder(
@@ -364,6 +370,24 @@ class Engine:
                     return
             with state.write():
                 state.learn_spelling(lake, spelling.extended(check.spelling))
+
+    @contextlib.contextmanager
+    def _with_settled_writes(self, state: StateStore, client: LakeClient) -> Iterator[StateStore]:
+        """The state to make a plan from: if a run was interrupted, a copy that has what the lake has of it."""
+        if not state.pending_writes.exist(lake_identity(self.manifest)):
+            yield state
+            return
+        from metalake_sync.planning.pending_writes import settled_copy
+
+        with settled_copy(self._pending_writes(state, client)) as settled:
+            yield settled
+
+    def _pending_writes(self, state: StateStore, client: LakeClient) -> PendingWrites:
+        # Imported here, because only a run after an interrupted one needs it: saves start-up time.
+        from metalake_sync.planning.pending_writes import PendingWrites
+
+        lake, base_dir, calls_at_once = lake_identity(self.manifest), self.manifest.base_dir, self.options.calls_at_once
+        return PendingWrites(state, lake, client, base_dir, calls_at_once, self.emit)
 
     def _greet(self, client: LakeClient, lake: ReachedLake, state: StateStore | None) -> Greeting:
         """Detect which generation of the protocol the lake speaks, and record it in the state."""

@@ -28,6 +28,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import OperationMode
 from metalake_sync.remote.annotation_objects import LabelTree, merge_label_trees, pages, set_for_image
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.state.annotation_bases import BaseId
+from metalake_sync.state.pending_writes import PendingSet
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex
@@ -51,8 +53,10 @@ class _Upload:
     total: int
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     uploaded: int = 0
-    records: dict[str, ImageRecord] = field(default_factory=dict)
-    """The sets of the page that is being sent, by file name. The state keeps those that the lake confirms."""
+    pending: dict[str, PendingSet] = field(default_factory=dict)
+    """The sets of the page that is being sent, by file name."""
+    bases: dict[str, BaseId] = field(default_factory=dict)
+    """The stored shapes of the sets to record, by file name."""
 
 
 class AnnotationStage:
@@ -85,9 +89,23 @@ class AnnotationStage:
             sets = (self._set(upload, action, names, references) for action in group)
             for page in _paired(group, pages(sets)):
                 upload.uploaded += len(page)
-                await sender.send(page, partial(self._send, upload), lambda pair: pair[0])
-                for action, _ in page:
-                    upload.records.pop(action.at.name, None)
+                await self._record_pending(upload, [action.at.name for action, _ in page])
+                rejected = await sender.send(page, partial(self._send, upload), lambda pair: pair[0])
+                self._forget_rejected(upload, [action.at.name for action, _ in rejected])
+
+    async def _record_pending(self, upload: _Upload, names: Sequence[str]) -> None:
+        """Record what is about to be sent, so that a run after a kill knows that the lake may have it from us."""
+        state = self._recorder.state
+        sets = [upload.pending.pop(name) for name in names]
+        with state.write():
+            upload.bases = state.pending_writes.put_sets(self._recorder.lake, upload.place, upload.operation, sets)
+        await asyncio.to_thread(state.sync)
+
+    def _forget_rejected(self, upload: _Upload, names: Sequence[str]) -> None:
+        if names:
+            state = self._recorder.state
+            with state.write():
+                state.pending_writes.drop_sets(self._recorder.lake, upload.place, upload.operation, names)
 
     def _without_missing(
         self, place: Address, actions: Sequence[SetAction], unique_names: Mapping[str, str]
@@ -103,8 +121,6 @@ class AnnotationStage:
     async def _send(self, upload: _Upload, page: Sequence[tuple[SetAction, dict[str, Any]]]) -> None:
         """Send a page of sets, and record them when the lake confirms them."""
         actions = [action for action, _ in page]
-        if any(isinstance(action, RemoveAnnotations) for action in actions):
-            await asyncio.to_thread(self._recorder.state.sync)
         await asyncio.to_thread(
             self._client.update_annotations,
             upload.operation,
@@ -120,9 +136,12 @@ class AnnotationStage:
     def _record(self, upload: _Upload, actions: Sequence[SetAction]) -> None:
         records = self._recorder.records_at(upload.place)
         sent = [(action.at, action.annotations) for action in actions if isinstance(action, Annotate)]
-        records.record_sets(sent, lambda name, _: upload.records.get(name))
+        records.record_sets(sent, lambda name, _: upload.bases.get(name))
         records.forget_sets(
             upload.operation, [action.at.name for action in actions if isinstance(action, RemoveAnnotations)]
+        )
+        self._recorder.state.pending_writes.confirm_sets(
+            self._recorder.lake, upload.place, upload.operation, [action.at.name for action in actions]
         )
 
     def _set(
@@ -133,12 +152,14 @@ class AnnotationStage:
         references: Mapping[str, LabelReference],
     ) -> dict[str, Any]:
         record = ImageRecord(action.at.name, ())
+        wanted, base = None, None
         if isinstance(action, Annotate):
+            wanted = action.annotations
             record = self._indexes[upload.place, upload.operation].record(action.at.name)
-            upload.records[action.at.name] = record
             if action.merge is not None:
                 # The state keeps the source's set: what the other client drew stays theirs in the next comparison.
-                record = action.merge.shapes
+                base, record = record, action.merge.shapes
+        upload.pending[action.at.name] = PendingSet(action.at, upload.operation, upload.kind, record, wanted, base)
         return set_for_image(
             image_address(action.at, unique_names),
             upload.operation,

@@ -10,10 +10,12 @@ from dataclasses import replace
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import CreateCollection
+from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.metadata import (
     TAGS,
     MetadataValues,
     merge_tags,
+    metadata_set,
     update_to_mend,
     update_to_send,
 )
@@ -23,6 +25,7 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in
 from metalake_sync.remote.selections import media_kind
 from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.pending_writes import HEAD, PendingMetadata
 
 
 class CollectionStage:
@@ -113,8 +116,19 @@ class CollectionStage:
             # The history needs what the lake had: another client may have written some of it.
             lake = action.lake if action.lake is not None else lake_values(before, fields, there)
             action = replace(action, lake={**lake, TAGS: theirs})
+        recorded = action.metadata_recorded
+        state, at = self._recorder.state, FileAt(collection.key, HEAD)
+        with state.write():
+            # A run after a kill knows from this that the lake may have these values from us.
+            pending = PendingMetadata(at, metadata_set(update), recorded)
+            state.pending_writes.put_metadata(self._recorder.lake, collection.key, [pending])
+        await asyncio.to_thread(state.sync)
+
+        def record() -> None:
+            state.collections.record_head(handle, recorded)
+            state.pending_writes.drop_metadata(self._recorder.lake, collection.key, [HEAD])
+
         await asyncio.to_thread(
             self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
         )
-        recorded = action.metadata_recorded
-        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, recorded))
+        self._recorder.confirm([action], record)

@@ -32,6 +32,7 @@ from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_details, remote_tags
+from metalake_sync.state.pending_writes import PendingMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +168,37 @@ class MetadataStage:
         where = {"collection_id": collection_id}
         if isinstance(place, Address):
             where = {**await self._addresses.metadata_place(place)}
+        state, lake = self._recorder.state, self._recorder.lake
+        with state.write():
+            # A run after a kill knows from this that the lake may have these values from us.
+            state.pending_writes.put_metadata(
+                lake,
+                place,
+                [
+                    PendingMetadata(one.action.at, metadata_set(one.update), one.action.metadata_recorded)
+                    for one in page
+                ],
+            )
+        await asyncio.to_thread(state.sync)
         rejected = await sender.send(page, lambda part: self._send(place, where, part), lambda one: one.action)
-        return [one.action.at.name for one in rejected]
+        names = [one.action.at.name for one in rejected]
+        if names:
+            with state.write():
+                state.pending_writes.drop_metadata(lake, place, names)
+        return names
 
     async def _send(self, place: Place, where: Mapping[str, str | None], page: Sequence[MetadataUpdate]) -> None:
         """Write a page of updates, and record them when the lake confirms them."""
         entries = [FileMetadata(file=metadata_name(one.action.at), metadata=one.update) for one in page]
         await asyncio.to_thread(self._client.metadata_by_json, entries, **where)
-        self._recorder.confirm(
-            [one.action for one in page if one.planned],
-            lambda: self._recorder.records_at(place).record_metadata(
-                [(one.action.at, one.action.metadata_recorded) for one in page]
-            ),
+        self._recorder.confirm([one.action for one in page if one.planned], lambda: self._record(place, page))
+
+    def _record(self, place: Place, page: Sequence[MetadataUpdate]) -> None:
+        self._recorder.records_at(place).record_metadata(
+            [(one.action.at, one.action.metadata_recorded) for one in page]
+        )
+        self._recorder.state.pending_writes.drop_metadata(
+            self._recorder.lake, place, [one.action.at.name for one in page]
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from typing import NewType
 
 from metalake_sync.core.shapes import ImageRecord
 
@@ -16,8 +17,12 @@ SHARED_TEXTS_LIMIT = 4096
 
 SHARED_TEXT_LENGTH_LIMIT = 1024
 
-ShapesOf = Callable[[str, str], ImageRecord | None]
-"""Returns the shapes of a set by the file's name and the operation, or None if they are unknown."""
+BaseId = NewType("BaseId", int)
+"""A base that is stored already."""
+
+ShapesOf = Callable[[str, str], ImageRecord | BaseId | None]
+"""Returns the shapes of a set by the file's name and the operation, or the base that has them, or None if they are
+unknown."""
 
 
 def unknown_shapes(_name: str, _operation: str) -> None:
@@ -59,8 +64,9 @@ class AnnotationBases:
             [(base,) for base in bases if base],
         )
 
-    def put(self, sets: Iterable[ImageRecord | None]) -> list[int | None]:
-        """Store base sets, and return their ids. None: the set is unknown."""
+    def put(self, sets: Iterable[ImageRecord | BaseId | None]) -> list[int | None]:
+        """Store base sets, and return their ids. None: the set is unknown. A base that is stored already keeps its
+        id."""
         from metalake_sync.core.shape_encoding import encode_shapes
 
         texts = _SharedTexts(self._connection)
@@ -68,8 +74,8 @@ class AnnotationBases:
         ids: list[int | None] = []
         bodies: list[tuple[int, bytes]] = []
         for one in sets:
-            if one is None:
-                ids.append(None)
+            if not isinstance(one, ImageRecord):
+                ids.append(one)
                 continue
             last += 1
             ids.append(last)

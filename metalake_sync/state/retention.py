@@ -15,6 +15,8 @@ _USED_METADATA = (
     ("collections", "head_digest"),
     ("addressed_metadata", "digest"),
     ("upload_sessions", "metadata_digest"),
+    ("pending_metadata", "sent_digest"),
+    ("pending_metadata", "digest"),
     ("run_actions", "before"),
     ("run_actions", "after"),
     ("run_actions", "confirmed"),

@@ -395,6 +395,43 @@ def download_files_2026_11_30(db: Executes) -> None:
     _each(_DOWNLOADED_FILES, db)
 
 
+_PENDING_WRITES = """
+CREATE TABLE pending_sets (
+    lake TEXT NOT NULL,
+    place TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    name NOT NULL,
+    lake_id TEXT,
+    kind TEXT NOT NULL,
+    digest TEXT,
+    shape_count INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    base INTEGER,
+    PRIMARY KEY (lake, place, operation, name)
+) WITHOUT ROWID;
+
+CREATE TABLE pending_metadata (
+    lake TEXT NOT NULL,
+    place TEXT NOT NULL,
+    name NOT NULL,
+    lake_id TEXT,
+    sent_digest TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (lake, place, name)
+) WITHOUT ROWID;
+"""
+
+
+def pending_writes_2026_12_01(db: Executes) -> None:
+    """Annotation sets and metadata that were sent and that the lake has not confirmed yet.
+
+    `digest`: of what to record then; NULL for a set whose record is deleted. `sent`, `base` of a set: its shapes in
+    `annotation_bases`, and those to record where they differ. `sent_digest` of metadata: of the fields that were
+    written.
+    """
+    _each(_PENDING_WRITES, db)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -410,6 +447,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     run_sets_2026_11_30,
     run_places_2026_11_30,
     download_files_2026_11_30,
+    pending_writes_2026_12_01,
 )
 """Oldest first. States record them by function name."""
 

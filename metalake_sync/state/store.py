@@ -30,6 +30,7 @@ from metalake_sync.state.files import Files
 from metalake_sync.state.journal import PendingReplacements, UploadJournal
 from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.pending_writes import PendingWrites
 from metalake_sync.state.records_by_place import Addresses, AddressRecords, CollectionRecords
 from metalake_sync.state.runs import Runs
 
@@ -74,6 +75,7 @@ class StateStore:
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
         self.pending_replacements = PendingReplacements(self._connection)
+        self.pending_writes = PendingWrites(self._connection, self.bases, self.metadata_sets)
         self.runs = Runs(self._connection, self.metadata_sets, self.bases)
         self.failures = Failures(self._connection)
         self.downloads = DownloadRecords(self._connection)

@@ -120,7 +120,7 @@ def test_the_state_is_written_in_groups(world: World, monkeypatch: pytest.Monkey
     batches = files // BATCH
     assert len(rows) <= 7 * files + 12 * batches + 10
     # Nothing is looked up for a file alone.
-    assert sum(statement.startswith("SELECT") for statement in statements) <= 4 * batches + 10
+    assert sum(statement.startswith("SELECT") for statement in statements) <= 4 * batches + 11
 
 
 class _OpenSession:

@@ -169,6 +169,7 @@ def test_every_column_that_can_refer_to_metadata_is_known(state: StateStore) -> 
         ("annotation_sets", "digest"),
         ("addressed_sets", "digest"),
         ("set_memo", "digest"),
+        ("pending_sets", "digest"),
     }
     assert columns_of_digests(state) - not_of_metadata == {one for one in _USED_METADATA if one[0] != "run_actions"}
 
