@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.run import ApplyRun, OnHeld, hold_back, limit_to_approved, require_approval, stop_if_blocked
 from metalake_sync.core.actions import Action
+from metalake_sync.core.approved_plan import ApprovedPlan
 from metalake_sync.core.events import EventSink, Observing, PlanMade, RunFinished, Waiting
-from metalake_sync.core.guards import Approved
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.snapshots import DesiredFile
@@ -55,7 +55,7 @@ SPELLING_ROUNDS = 3
 """How many times a plan is made at most, while the lake keeps returning other spellings."""
 
 if TYPE_CHECKING:
-    from metalake_sync.apply.executors.choosing import WorkerChoice
+    from metalake_sync.apply.upload_executors.choosing import WorkerChoice
     from metalake_sync.planning.pending_writes import PendingWrites
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.generation_detection import Greeting
@@ -167,7 +167,7 @@ class Engine:
         *,
         lock_timeout_s: float = 0.0,
         command: str = "apply",
-        approved: Approved | None = None,
+        approved: ApprovedPlan | None = None,
         only: Callable[[Action], bool] | None = None,
         on_held: OnHeld | None = None,
     ) -> Applied:
@@ -252,7 +252,7 @@ class Engine:
         # The embedded lake runs in this process, with credentials that only this process may know.
         if workers in (None, "0") or self.manifest.model.remote.embedded:
             return None
-        from metalake_sync.apply.executors.choosing import WorkerChoice
+        from metalake_sync.apply.upload_executors.choosing import WorkerChoice
         from metalake_sync.manifest.credential_origin import credential_origin
 
         return WorkerChoice(workers, credential_origin(self.manifest))

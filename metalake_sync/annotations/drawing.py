@@ -2,7 +2,7 @@
 
 Owns: colors, line widths, the legend below an image, and the page, which has no script and loads nothing from other
 hosts. An image is drawn as it is displayed, turned by EXIF, because coordinates refer to the displayed image
-(`sources.images`). Every name on the page comes from files and sources, which are not trusted, so it is escaped.
+(`sources.image_headers`). Every name on the page comes from files and sources, which are not trusted, so it is escaped.
 Drawing needs Pillow, an optional extra.
 """
 
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import quote
 
 from metalake_sync.annotations.frames import to_pixels
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.images import read_header
+from metalake_sync.sources.image_headers import read_header
 from metalake_sync.sources.opening import open_regular_file
 
 if TYPE_CHECKING:

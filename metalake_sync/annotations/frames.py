@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
-from metalake_sync.sources.images import ImageHeader
+from metalake_sync.sources.image_headers import ImageHeader
 
 SLACK_PX = 1.0
 """How far tools may round a coordinate beyond an edge."""

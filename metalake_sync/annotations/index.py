@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, SourceFile
 from metalake_sync.annotations.frames import to_pixels
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.parse_cache import RawSource, packed, unpacked
 from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.core.notes import Note, NoteCode, counted

@@ -14,7 +14,7 @@ from pathlib import Path
 from metalake_sync.annotations.block_files import BlockReaders, find_files
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.frames import are_of_stored_frame, fit, turned
-from metalake_sync.annotations.images import Ambiguous, Image, Images, Match, Size
+from metalake_sync.annotations.image_matching import Ambiguous, Image, Images, Match, Size
 from metalake_sync.annotations.index import (
     AnnotationIndex,
     UndecidableSource,

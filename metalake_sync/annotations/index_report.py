@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from metalake_sync.annotations.block_files import BlockReaders
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, NotAnnotations, ReadNotes, SourceFile
-from metalake_sync.annotations.images import Image, Images, Match
+from metalake_sync.annotations.image_matching import Image, Images, Match
 from metalake_sync.annotations.index import AnnotationIndex, UndecidableSource
 from metalake_sync.annotations.validation import ShapeProblem
 from metalake_sync.core.notes import Note, NoteCode, counted

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from blake3 import blake3
 
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, SourceFile
-from metalake_sync.annotations.images import Image, Size
+from metalake_sync.annotations.image_matching import Image, Size
 from metalake_sync.core.shapes import ImageRecord, KnownSet, Shape
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.lazy_dataclass import dataclass

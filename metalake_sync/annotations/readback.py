@@ -18,7 +18,7 @@ from metalake_sync.core.shape_values import TOLERANCE_PX
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 
 
 def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:

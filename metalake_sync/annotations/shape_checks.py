@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, SourceFile
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.validation import CLAUSES, ONE_PIXEL, SIX_DIGITS, ShapeProblem, Treatment, check_shape
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import ImageRecord, Shape

@@ -18,7 +18,7 @@ from metalake_sync.annotations.formats import format_named
 from metalake_sync.annotations.formats.base import OutputFormat, WriteReport
 from metalake_sync.annotations.formats.values import is_single_line, raw_bytes, raw_value
 from metalake_sync.annotations.frames import to_fractions, to_pixels
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSort
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
-from metalake_sync.format_names import can_write, format_names, is_known
+from metalake_sync.format_registry import can_write, format_names, is_known
 from metalake_sync.remote.selections import check_dates
 
 FilterLike: TypeAlias = ItemFilter | Mapping[str, Any]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import TypeAlias
 
-from metalake_sync.annotations.images import Ambiguous, Image, LocalImages, Match, Size
+from metalake_sync.annotations.image_matching import Ambiguous, Image, LocalImages, Match, Size
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.images import ImageHeader
+from metalake_sync.sources.image_headers import ImageHeader
 from metalake_sync.sources.rules import has_ending_of
 
 WhatIsThere: TypeAlias = Callable[[Sequence[str]], set[str]]

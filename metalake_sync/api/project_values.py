@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from metalake_sync.api.connected import local_path
 from metalake_sync.api.results import ApplyResult, FailedItem
+from metalake_sync.core.approved_plan import ApprovedPlan
 from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
@@ -23,13 +24,12 @@ from metalake_sync.core.events import (
     SessionOpened,
     Waiting,
 )
-from metalake_sync.core.guards import Approved
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.summary import Summary
 from metalake_sync.documents.base import to_json
 from metalake_sync.documents.events import EventDocument, event_document
 from metalake_sync.documents.plan import PlanDocument, plan_document
-from metalake_sync.documents.saved_files import save_plan
+from metalake_sync.documents.saved_plan_files import save_plan
 from metalake_sync.engine import Applied, Engine
 from metalake_sync.errors import Interrupted
 from metalake_sync.lazy_dataclass import dataclass
@@ -85,14 +85,14 @@ class ProjectPlan:
         """
         save_plan(self._plan, self._engine, Path(local_path(path)), document=self.document, revert=self._revert)
 
-    def _approved(self) -> Approved:
+    def _approved(self) -> ApprovedPlan:
         actions = {action.key: dict(action.facts()) for action in self._plan.actions()}
-        return Approved(
+        return ApprovedPlan(
             manifest_digest(self._engine.manifest), self._plan.state_lineage, self._plan.state_serial, actions
         )
 
 
-def given_plan(plan: ProjectPlan) -> tuple[RunOptions, Approved, str | None]:
+def given_plan(plan: ProjectPlan) -> tuple[RunOptions, ApprovedPlan, str | None]:
     """Return the options that a plan was made with, what it approves, and the run that it reverts."""
     return plan._engine.options, plan._approved(), plan._revert
 

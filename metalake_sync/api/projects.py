@@ -33,13 +33,14 @@ from metalake_sync.api.project_values import (
     plan_of,
 )
 from metalake_sync.api.results import ApplyResult, SomeFailed
+from metalake_sync.core.approved_plan import ApprovedPlan
 from metalake_sync.core.diff_sets import ConflictDecision, OnDrift, SetKey
 from metalake_sync.core.events import (
     Event,
 )
-from metalake_sync.core.guards import Approved, MaxDelete
+from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.plan import Plan
-from metalake_sync.documents.saved_files import load_plan, manifest_of
+from metalake_sync.documents.saved_plan_files import load_plan, manifest_of
 from metalake_sync.engine import Engine
 from metalake_sync.errors import UsageError
 from metalake_sync.manifest import Manifest, compose_manifest, load_manifest
@@ -47,7 +48,7 @@ from metalake_sync.planning.run_options import Refresh, RunOptions
 from metalake_sync.sources.scratch import explained
 
 if TYPE_CHECKING:
-    from metalake_sync.operations.comparison import Checked
+    from metalake_sync.operations.drift import Checked
     from metalake_sync.operations.state import Status
     from metalake_sync.state.runs import RunRow
 
@@ -233,7 +234,7 @@ class Project:
 
     def _given(
         self, plan: ProjectPlan | str | os.PathLike[str], engine: Engine
-    ) -> tuple[Engine, Approved, bool, str | None]:
+    ) -> tuple[Engine, ApprovedPlan, bool, str | None]:
         """Return the engine that makes the same plan again, and what was approved."""
         from metalake_sync.operations.revert import reverting
 
@@ -311,14 +312,14 @@ class Project:
 
     def drift(self, *, targets: tuple[str, ...] | list[str] = ()) -> ProjectPlan:
         """Compare the lake with what was last applied, in full. Returns the plan that would undo the differences."""
-        from metalake_sync.operations.comparison import find_drift
+        from metalake_sync.operations.drift import find_drift
 
         engine = self._observed(self._options("full", False, targets, (), None))
         return plan_of(find_drift(engine), engine)
 
     def check(self, *, download: bool = False, targets: tuple[str, ...] | list[str] = ()) -> Checked:
         """Verify that the lake has each synced file with the right size. `download`: also compare the bytes."""
-        from metalake_sync.operations.comparison import check
+        from metalake_sync.operations.drift import check
 
         return check(self._observed(self._options("list", False, targets, (), None)), download=download)
 
@@ -355,7 +356,7 @@ class Project:
         self,
         engine: Engine,
         approve: Callable[[Plan], bool],
-        approved: Approved | None,
+        approved: ApprovedPlan | None,
         command: str,
         lock_timeout_s: float,
         check: bool,

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from metalake_sync.apply.annotations import AnnotationStage, Indexes
 from metalake_sync.apply.batches import Stages, upload_collection
 from metalake_sync.apply.collections import CollectionStage
-from metalake_sync.apply.executors.base import UploadExecutor
-from metalake_sync.apply.executors.choosing import WorkerChoice, open_executor
 from metalake_sync.apply.metadata import MetadataStage
 from metalake_sync.apply.pages import AddressLookup
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.records import RecordStage
 from metalake_sync.apply.trash import ReplaceStage, TrashStage
+from metalake_sync.apply.upload_executors.base import UploadExecutor
+from metalake_sync.apply.upload_executors.choosing import WorkerChoice, open_executor
 from metalake_sync.apply.uploads import UploadStage
 from metalake_sync.core.actions import Annotate, RemoveAnnotations, UpdateFileMetadata
 from metalake_sync.core.addresses import Place

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from metalake_sync.apply.provenance import find_provenance
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
+from metalake_sync.core.approved_plan import ApprovedPlan, files_to_compare, find_stale_facts, keep_approved
 from metalake_sync.core.checks import LIST_ALL_FINDINGS
 from metalake_sync.core.events import RunFinished, Waiting
-from metalake_sync.core.guards import Approved, files_to_compare, find_stale_facts, keep_approved
 from metalake_sync.core.notes import GUARDS, Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile
@@ -33,7 +33,7 @@ from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.apply.executor import Executor
-    from metalake_sync.apply.executors.choosing import WorkerChoice
+    from metalake_sync.apply.upload_executors.choosing import WorkerChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,10 @@ def require_approval(plan: Plan, approve: Callable[[Plan], bool]) -> None:
 
 
 def limit_to_approved(
-    approved: Approved, plan: Plan, manifest_digest: str, hash_sent: Callable[[Iterable[DesiredFile]], dict[str, str]]
+    approved: ApprovedPlan,
+    plan: Plan,
+    manifest_digest: str,
+    hash_sent: Callable[[Iterable[DesiredFile]], dict[str, str]],
 ) -> Plan:
     """Return the plan with the actions of a saved plan only. Raise GuardStopped if the saved plan is stale.
 

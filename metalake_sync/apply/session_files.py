@@ -16,9 +16,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import assert_never
 
-from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.trash import NameTaken
+from metalake_sync.apply.upload_executors.base import UploadExecutor, UploadSlice
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.errors import SyncError

@@ -2,7 +2,7 @@
 
 Owns: the order of calls in a session. A session is journalled before its first file is begun. The lake lists a file
 only when its session is completed and the lake's job is done. Only then is the file recorded. Must not: know where or
-how files are sent (`session_files`, `executors`).
+how files are sent (`session_files`, `upload_executors`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from metalake_sync.apply.collections import CollectionStage
-from metalake_sync.apply.executors.base import UploadExecutor
 from metalake_sync.apply.jobs import wait_for_job
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
@@ -25,6 +24,7 @@ from metalake_sync.apply.trash import (
     rejected_name_error,
     sends_trashed_name,
 )
+from metalake_sync.apply.upload_executors.base import UploadExecutor
 from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.events import Resumed, SessionOpened
 from metalake_sync.core.metadata import MetadataSet

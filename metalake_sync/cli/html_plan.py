@@ -18,7 +18,7 @@ from metalake_sync.cli.plan_lines import GROUP_FROM, SIGNS, details_of, group_ke
 from metalake_sync.cli.render_plan import footer
 from metalake_sync.core.base_action import CONTENT, VERSION, ActionDocument
 from metalake_sync.documents.plan import PlanDocument, plan_document
-from metalake_sync.documents.saved_files import write_output
+from metalake_sync.documents.saved_plan_files import write_output
 from metalake_sync.errors import UsageError
 from metalake_sync.report.image_files import LakeImages, Version
 from metalake_sync.report.model import ActionLine, Entry, ReportPlan

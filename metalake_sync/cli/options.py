@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from metalake_sync.errors import UsageError
-from metalake_sync.format_names import can_write, format_names, is_known
+from metalake_sync.format_registry import can_write, format_names, is_known
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -18,7 +18,7 @@ from metalake_sync.lazy_dataclass import dataclass
 Point = tuple[float, float]
 
 FormatName: TypeAlias = str
-"""The name of an annotation format, built in or installed. See `metalake_sync.format_names`."""
+"""The name of an annotation format, built in or installed. See `metalake_sync.format_registry`."""
 
 ShapeTypeName = Literal["rectangle", "polygon", "line", "points"]
 """The values of `ShapeType`, as manifests and the Python API write them."""

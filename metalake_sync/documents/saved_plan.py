@@ -1,4 +1,4 @@
-"""The document of a saved plan. Reading and writing its file is in `saved_files`."""
+"""The document of a saved plan. Reading and writing its file is in `saved_plan_files`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from metalake_sync.core.approved_plan import ApprovedPlan
 from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.diff_sets import ConflictDecision, OnDrift, SetKey
-from metalake_sync.core.guards import Approved
 from metalake_sync.documents.base import Document
 from metalake_sync.documents.plan import PlanDocument
 from metalake_sync.planning.run_options import RunOptions
@@ -79,9 +79,9 @@ class SavedPlan(Document):
             targets_may_miss=True,
         )
 
-    def approved(self) -> Approved:
+    def approved(self) -> ApprovedPlan:
         """Return what carrying out the plan may do."""
         actions = {
             ActionKey(one.action, one.type, one.collection, one.file, one.operation): one.facts for one in self.basis
         }
-        return Approved(self.manifest_digest, self.state_lineage, self.state_serial, actions)
+        return ApprovedPlan(self.manifest_digest, self.state_lineage, self.state_serial, actions)

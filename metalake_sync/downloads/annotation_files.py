@@ -14,7 +14,7 @@ from metalake_sync.annotations.entries import SourceFile
 from metalake_sync.annotations.formats import format_named
 from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, SizeUse
 from metalake_sync.annotations.formats.metalake.reading import read_shapes
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import ClassedRecords, write_records
 from metalake_sync.core.downloads import AnnotationsWanted
 from metalake_sync.core.shapes import ImageRecord
@@ -26,7 +26,7 @@ from metalake_sync.remote.answers import RepeatGuard
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_resolutions
 from metalake_sync.remote.transfers.partial import FOLDER
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 
 PAGE_SIZE = 250
 """Images per page, as the vendor's client requests them."""

@@ -30,7 +30,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import CoreSchema
 
 from metalake_sync.core.metadata import unsendable_number
-from metalake_sync.format_names import can_write, format_names, is_known
+from metalake_sync.format_registry import can_write, format_names, is_known
 
 
 def value_error(message: str, remedy: str) -> PydanticCustomError:

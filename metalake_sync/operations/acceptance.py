@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.frames import to_fractions
-from metalake_sync.annotations.images import LocalImages
+from metalake_sync.annotations.image_matching import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.readback import is_as_sent
@@ -38,7 +38,7 @@ from metalake_sync.operations.accepted_files import (
 from metalake_sync.operations.sets_of_others import CollectionSets, SetOfOthers
 from metalake_sync.planning.annotation_specs import annotation_spec
 from metalake_sync.planning.desired import key_of
-from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.open_sources import open_sources
 from metalake_sync.planning.unmanaged_sources import operations_elsewhere
 from metalake_sync.state.store import StateStore
 
@@ -113,7 +113,7 @@ def accept(engine: Engine, spec: AcceptSpec) -> Accepted:
         elsewhere = operations_elsewhere(manifest, state, lake)
         recorded = state.collections.of_lake(lake)
         opened: list[CollectionSets] = []
-        for desired in open_collections(manifest, state=state, spelling=state.spelling(lake)):
+        for desired in open_sources(manifest, state=state, spelling=state.spelling(lake)):
             stack.callback(desired.close)
             handle = recorded[desired.key][0] if desired.key in recorded else None
             opened.append(CollectionSets(desired, state, client, handle, manifest.base_dir, elsewhere))

@@ -18,7 +18,7 @@ from typing import Any
 
 from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.formats.metalake import annotation_document
-from metalake_sync.annotations.images import LocalImages, Match
+from metalake_sync.annotations.image_matching import LocalImages, Match
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import ManifestError, UsageError

@@ -29,7 +29,7 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.operations.preview_folder import PAGE, PreviewFolder
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.file_sources import walk_files
-from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.open_sources import open_sources
 
 SetKey = tuple[CollectionKey, str, str]
 """Collection, operation and name of a file."""
@@ -79,7 +79,7 @@ def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
     collections: list[DesiredCollection] = []
     try:
         chosen: list[_Chosen] = []
-        for collection in open_collections(manifest):
+        for collection in open_sources(manifest):
             collections.append(collection)
             chosen += _choose(collection, spec, None)
             notes += [str(note) for index in collection.annotations.values() for note in index.notes()]

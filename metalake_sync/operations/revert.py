@@ -16,7 +16,7 @@ from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.actions import Rerecord
 from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.base_action import ActionKey
@@ -48,7 +48,7 @@ from metalake_sync.operations.revert_updates import VALUES_LOST, MetadataReverts
 from metalake_sync.operations.reverted_run import RevertedRun, changes_values
 from metalake_sync.planning.desired import DesiredCollection, key_of
 from metalake_sync.planning.lake_listing import LakeView, view_lake
-from metalake_sync.planning.open_collections import collection_policy
+from metalake_sync.planning.open_sources import collection_policy
 from metalake_sync.planning.planner import PlannedRun
 from metalake_sync.planning.run_options import RunOptions, chosen_targets
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
@@ -56,7 +56,7 @@ from metalake_sync.planning.unmanaged_sources import UnmanagedSources, address_o
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_resolutions
 from metalake_sync.remote.listings import annotations_of
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 from metalake_sync.sources.metadata_layers import MetadataRules
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.records_by_place import PlaceRecords

@@ -14,7 +14,7 @@ from typing import Any
 
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, SourceFile
 from metalake_sync.annotations.frames import to_pixels
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import labels_of
 from metalake_sync.annotations.readback import as_stored, is_as_sent, read_back

@@ -23,7 +23,7 @@ from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.planning.lake_sets import LakeSetComparer
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import annotations_of
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 

@@ -20,7 +20,7 @@ from metalake_sync.manifest.check_models import Checks, ImageChecks, LeakChecks
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.file_sources import FileSource, FolderSource, scan_source
 from metalake_sync.planning.label_checks import CheckedSets
-from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.open_sources import open_sources
 from metalake_sync.planning.run_checks import CheckRun
 from metalake_sync.planning.run_options import chosen_parts
 from metalake_sync.planning.source_checks import PROGRESS_EVERY_FILES, FileToCheck
@@ -67,7 +67,7 @@ def check_sources(engine: Engine) -> CheckedSources:
             manifest, checks_of(manifest), state, handles, engine.options.hash_threads, engine.emit, started_at_ns
         )
         chosen = chosen_parts(manifest, engine.options)
-        for collection in open_collections(manifest, engine.options, state):
+        for collection in open_sources(manifest, engine.options, state):
             with closing(collection):
                 name = collection.key.name
                 if not chosen.takes_part_of(name):

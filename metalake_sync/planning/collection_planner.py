@@ -20,13 +20,13 @@ from metalake_sync.core.snapshots import CollectionKey, RecordedCollection, Reco
 from metalake_sync.errors import GuardStopped
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
+from metalake_sync.planning.change_detection import ChangeDetector, ScanResult
 from metalake_sync.planning.desired import DesiredCollection, collection_rules, unmatched_entry_notes
-from metalake_sync.planning.inspect_files import FileInspector
+from metalake_sync.planning.file_inspection import FileInspector
 from metalake_sync.planning.interrupted_runs import found_in_lake
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.reconcile import Reconciler
 from metalake_sync.planning.run_options import RunOptions, SkippedPart
-from metalake_sync.planning.scan_join import ScanJoin, ScanResult
 from metalake_sync.planning.source_guards import guard_annotations
 from metalake_sync.planning.unmanaged_sources import operations_elsewhere
 from metalake_sync.sources.hashing import Hasher
@@ -158,7 +158,7 @@ class CollectionPlanner:
         recovered: Mapping[str, RecordedFile],
     ) -> ScanResult:
         """Scan the sources, and compare them with the records and the listing."""
-        found = ScanJoin(
+        found = ChangeDetector(
             desired,
             self.state,
             handle,

@@ -1,7 +1,7 @@
 """One collection as the manifest wants it: its sources, metadata and annotations, ready to be compared.
 
 Owns: questions about these inputs, the notes on entries and files that do not match, and the cache that keeps
-annotation indexes between the runs of a daemon. Must not: open sources (`open_collections`), or compare them with the
+annotation indexes between the runs of a daemon. Must not: open sources (`open_sources`), or compare them with the
 state or the lake.
 """
 

@@ -28,7 +28,7 @@ from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
-    from metalake_sync.planning.scan_join import Candidate
+    from metalake_sync.planning.change_detection import Candidate
     from metalake_sync.remote.client import LakeClient
 
 PAGES_LIMIT = 200

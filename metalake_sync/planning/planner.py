@@ -34,7 +34,7 @@ from metalake_sync.planning.interrupted_runs import (
 )
 from metalake_sync.planning.lake_listing import notes_on_lost_shapes
 from metalake_sync.planning.manifest_blocks import ManifestBlocks
-from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.open_sources import open_sources
 from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_parts
 from metalake_sync.planning.shown_sets import ShownSetsFromState
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
@@ -132,7 +132,7 @@ class Planner:
         self._notes += notes_on_abandoned_uploads(self.state, left_open, recorded)
         deduct_sent(plans, left_open)
         if addressed is not None and addressed.metadata:
-            from metalake_sync.planning.metadata_conflicts import notes_on_conflicts
+            from metalake_sync.planning.contradicting_metadata import notes_on_conflicts
 
             places = desired.keys(), addressed.metadata.keys()
             self._notes += notes_on_conflicts(self.state, self.lake, *places, self.manifest.source)
@@ -181,7 +181,7 @@ class Planner:
             self.manifest, self.state, self.lake, self.client, self.options, self.emit, self.started_at_ns
         )
         plans: list[CollectionPlan] = []
-        for collection in open_collections(self.manifest, self.options, self.state, self.state.spelling(self.lake)):
+        for collection in open_sources(self.manifest, self.options, self.state, self.state.spelling(self.lake)):
             desired[collection.key] = collection
             if not chosen.takes_part_of(collection.key.name):
                 continue

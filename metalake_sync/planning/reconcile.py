@@ -21,12 +21,12 @@ from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.change_detection import Candidate, ScanResult
 from metalake_sync.planning.desired import DesiredCollection, desired_as_recorded
-from metalake_sync.planning.inspect_files import FileInspector
+from metalake_sync.planning.file_inspection import FileInspector
 from metalake_sync.planning.lake_listing import LakeView
 from metalake_sync.planning.lake_metadata import ChangedMetadata, read_changed_metadata
 from metalake_sync.planning.lake_sets import LakeSetComparer, SetReader
-from metalake_sync.planning.scan_join import Candidate, ScanResult
 
 if TYPE_CHECKING:
     from metalake_sync.planning.full_refresh import FullRefreshResult
@@ -232,7 +232,7 @@ class Reconciler:
             decision = compare(self.rules, desired_as_recorded(self.rules, known), known, remote)
             decision = replace(decision, actions=tuple(filter(self._is_current, decision.actions)))
             if decision.actions or decision.notes:
-                # The scan join has counted it as unchanged.
+                # Change detection has counted it as unchanged.
                 self.plan.unchanged -= 1
                 self._take(decision, wanted=True)
 

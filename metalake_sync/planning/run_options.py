@@ -20,8 +20,8 @@ from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.manifest import LoadedManifest
+    from metalake_sync.planning.change_detection import IsHeld
     from metalake_sync.planning.desired import AnnotationCache
-    from metalake_sync.planning.scan_join import IsHeld
     from metalake_sync.state.names import CollectionHandle
     from metalake_sync.state.store import StateStore
 

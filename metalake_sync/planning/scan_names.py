@@ -1,6 +1,6 @@
 """The names of scanned files: two files that would have one name, and recorded names that no local file claimed.
 
-Owns: the names and paths of the files that the scan join compared, and which records count as gone. Must not: decide
+Owns: the names and paths of the files that change detection compared, and which records count as gone. Must not: decide
 what becomes of them (`core.diff`).
 
 The state has each name once, so files that match their records cannot collide with each other. Only the names of other

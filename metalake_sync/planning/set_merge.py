@@ -12,7 +12,7 @@ from metalake_sync.core.shape_merge import merge
 from metalake_sync.core.shape_values import UnknownImageSize, UnknownShape
 from metalake_sync.core.shapes import ImageRecord, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import AnnotationKind, SetMerge
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 
 
 def merge_with_lake(

@@ -78,7 +78,7 @@ class ShownSetsFromState:
         from metalake_sync.annotations.readback import as_stored
         from metalake_sync.core.shape_diff import diff
         from metalake_sync.core.shape_values import UnknownImageSize
-        from metalake_sync.sources.images import image_size
+        from metalake_sync.sources.image_headers import image_size
 
         at, operation, kind = action.at, action.annotations.operation, action.annotations.kind
         records = self._records(at.place)
@@ -106,7 +106,7 @@ class ShownSetsFromState:
     def _compared(self, base: ImageRecord, after: ImageRecord, place: Place) -> SetComparison:
         from metalake_sync.core.shape_diff import diff
         from metalake_sync.core.shape_values import UnknownImageSize
-        from metalake_sync.sources.images import image_size
+        from metalake_sync.sources.image_headers import image_size
 
         size = None
         if base.normalized or after.normalized:

@@ -19,7 +19,7 @@ from metalake_sync.core.snapshots import CollectionKey, DesiredSet, MediaType, R
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, LoadedManifest
-from metalake_sync.planning.open_collections import table_format
+from metalake_sync.planning.open_sources import table_format
 from metalake_sync.sources.metadata_readers import read_metadata_file
 from metalake_sync.state.store import StateStore
 
@@ -70,7 +70,7 @@ def open_unmanaged(manifest: LoadedManifest, memo: SetMemo) -> UnmanagedSources:
 
 def _open_into(sources: UnmanagedSources, manifest: LoadedManifest, memo: SetMemo) -> None:
     # Imported here, because most manifests have no such sources: saves start-up time.
-    from metalake_sync.annotations.images import AnyImage
+    from metalake_sync.annotations.image_matching import AnyImage
     from metalake_sync.annotations.index_builder import open_index
     from metalake_sync.planning.annotation_specs import annotation_spec
 

@@ -22,7 +22,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.set_merge import merge_with_lake
 from metalake_sync.report.model import ActionLine, Entry, ImageFile, SetChange, set_change
 from metalake_sync.report.text import counted
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 
 UNKNOWN_BASE = "The state does not know the set before, so all shapes are drawn as added."
 

@@ -1,7 +1,7 @@
 """Thumbnails and enlarged parts of images, as data URIs.
 
 Owns: sizes and encoding. An image is shown as it is displayed, turned by EXIF, because coordinates refer to the
-displayed image (`sources.images`). No metadata of the image reaches the page.
+displayed image (`sources.image_headers`). No metadata of the image reaches the page.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from metalake_sync.core.notes import Note
 from metalake_sync.engine import Engine
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Notify
+from metalake_sync.planning.change_detection import IsHeld
 from metalake_sync.planning.desired import AnnotationCache, StaleAnnotations
 from metalake_sync.planning.run_options import Refresh, Scope, SkippedPart
-from metalake_sync.planning.scan_join import IsHeld
 from metalake_sync.sources.opening import read_small_file
 from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.hints import Places, places_of

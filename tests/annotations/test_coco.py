@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.annotations.entries import AnnotationSpec, ReadNotes
-from metalake_sync.annotations.images import AnyImage, LocalImages
+from metalake_sync.annotations.image_matching import AnyImage, LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from metalake_sync import format_names
+from metalake_sync import format_registry
 from metalake_sync.annotations.entries import AnnotationSpec, ReadNotes, SourceFile
 from metalake_sync.annotations.formats import detect_format, format_named
 from metalake_sync.annotations.formats.base import AnnotationFormat, ReadOptions, SizeUse, WriteReport
-from metalake_sync.annotations.images import AnyImage, Image
+from metalake_sync.annotations.image_matching import AnyImage, Image
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.validation import InvalidPolicy
 from metalake_sync.annotations.writing import Fitting, write_records
@@ -106,12 +106,12 @@ SAMPLES |= {name: Sample(*parts) for name, parts in editor_samples.CONFORMANCE.i
 @pytest.fixture(autouse=True)
 def _installed_toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the toy format in this process. `test_installed_formats` covers its discovery."""
-    found = format_names.load_format
+    found = format_registry.load_format
     monkeypatch.setattr("metalake_sync.annotations.formats.load_format", lambda n: TOY if n == "toy" else found(n))
 
 
 def formats() -> list[AnnotationFormat]:
-    return [*format_names.usable_formats(), TOY]
+    return [*format_registry.usable_formats(), TOY]
 
 
 def test_every_format_has_a_sample() -> None:

@@ -16,14 +16,14 @@ from PIL import Image, ImageOps
 from metalake_sync.annotations.drawing import draw_record
 from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.frames import are_of_stored_frame, turned
-from metalake_sync.annotations.images import LocalImages
+from metalake_sync.annotations.image_matching import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.embedded_lake.items import image_size as size_in_lake
-from metalake_sync.sources.images import ImageHeader, image_size, read_header
+from metalake_sync.sources.image_headers import ImageHeader, image_size, read_header
 
 WIDE = (120, 40)
 BOX = Shape(ShapeType.RECTANGLE, ((80.0, 8.0), (24.0, 16.0)), "x")

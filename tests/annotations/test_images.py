@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metalake_sync.annotations.images import Image, LocalImages
+from metalake_sync.annotations.image_matching import Image, LocalImages
 from metalake_sync.core.snapshots import Fingerprint
 from tests.embedded_lake.talk import png
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import AnyImage, Image
+from metalake_sync.annotations.image_matching import AnyImage, Image
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import AnnotationKind

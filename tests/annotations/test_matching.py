@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import Ambiguous, LocalImages, Match
+from metalake_sync.annotations.image_matching import Ambiguous, LocalImages, Match
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.snapshots import AnnotationKind

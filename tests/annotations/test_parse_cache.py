@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import LocalImages
+from metalake_sync.annotations.image_matching import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.parse_cache import NO_MEMO, SetMemo

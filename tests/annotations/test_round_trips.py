@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.formats import format_named
 from metalake_sync.annotations.formats.coco.writing import merged_order
-from metalake_sync.annotations.images import AnyImage, Image
+from metalake_sync.annotations.image_matching import AnyImage, Image
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.writing import Fitting, write_records
 from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, Shape, ShapeType

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import LocalImages
+from metalake_sync.annotations.image_matching import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem

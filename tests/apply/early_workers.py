@@ -9,12 +9,12 @@ SLICE_FILES = 6
 
 def workers_from_the_first_file() -> None:
     """Change this process so that a run waits for its workers, and cuts small slices. For a process of its own."""
-    from metalake_sync.apply.executors import choosing, crew, slices
+    from metalake_sync.apply.upload_executors import choosing, slices, worker_scheduling
 
     choosing.FEWEST_FILES = 1
-    crew.WARM_UP_FILES = 0
-    crew.FEWEST_SLICE_FILES = 1
-    crew.SLICE_FILES = SLICE_FILES
+    worker_scheduling.WARM_UP_FILES = 0
+    worker_scheduling.FEWEST_SLICE_FILES = 1
+    worker_scheduling.SLICE_FILES = SLICE_FILES
     executor: Any = slices.WorkerExecutor
     upload = executor.upload
 

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from metalake_sync.apply.executors.tasks import Answer, Task, content_of
+from metalake_sync.apply.upload_executors.tasks import Answer, Task, content_of
 
 
 def three_threads() -> Executor:

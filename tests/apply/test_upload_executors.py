@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.apply.executors import crew
-from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
-from metalake_sync.apply.executors.in_process import InProcessExecutor
-from metalake_sync.apply.executors.pools import PoolOpener, from_factory, local_processes
-from metalake_sync.apply.executors.slices import WorkerExecutor
-from metalake_sync.apply.executors.tasks import WorkerSetup
+from metalake_sync.apply.upload_executors import worker_scheduling
+from metalake_sync.apply.upload_executors.base import UploadExecutor, UploadSlice
+from metalake_sync.apply.upload_executors.in_process import InProcessExecutor
+from metalake_sync.apply.upload_executors.pools import PoolOpener, from_factory, local_processes
+from metalake_sync.apply.upload_executors.slices import WorkerExecutor
+from metalake_sync.apply.upload_executors.tasks import WorkerSetup
 from metalake_sync.core.snapshots import Fingerprint, MediaType
 from metalake_sync.errors import LakeRejected, LakeUnreachable, Location, ManifestErrors, SyncError
 from metalake_sync.manifest.credential_origin import CredentialOrigin
@@ -96,9 +96,9 @@ def processes() -> PoolOpener:
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "WARM_UP_FILES", 0)
-    monkeypatch.setattr(crew, "FEWEST_SLICE_FILES", 1)
-    monkeypatch.setattr(crew, "SLICE_FILES", 4)
+    monkeypatch.setattr(worker_scheduling, "WARM_UP_FILES", 0)
+    monkeypatch.setattr(worker_scheduling, "FEWEST_SLICE_FILES", 1)
+    monkeypatch.setattr(worker_scheduling, "SLICE_FILES", 4)
 
 
 @pytest.fixture(params=[in_process, through(threads), through(processes)], ids=["in_process", "threads", "processes"])

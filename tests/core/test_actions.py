@@ -35,11 +35,11 @@ from metalake_sync.core.actions import (
     UploadFile,
 )
 from metalake_sync.core.addresses import Address, By, FileAt
+from metalake_sync.core.approved_plan import ApprovedPlan, find_stale_facts
 from metalake_sync.core.base_action import ActionDocument, ActionName, BaseAction, Stage
 from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.downloads import DownloadPlan, DownloadSpec
 from metalake_sync.core.events import ActionDone, ActionFailed, RunFinished
-from metalake_sync.core.guards import Approved, find_stale_facts
 from metalake_sync.core.metadata import metadata_set
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan, TrashRulePlan
 from metalake_sync.core.selection import ItemSelection
@@ -198,7 +198,7 @@ def test_an_action_of_a_saved_plan_is_recognized_and_its_facts_are_compared(acti
     loaded = SavedPlan.model_validate_json(to_json(saved, exclude_none=False))
     assert loaded == saved
     assert list(find_stale_facts(loaded.approved(), plan, "M")) == []
-    other = Approved("M", None, 1, {action.key: dict.fromkeys(action.facts(), "other")})
+    other = ApprovedPlan("M", None, 1, {action.key: dict.fromkeys(action.facts(), "other")})
     (stale,) = find_stale_facts(other, plan, "M")
     assert str(action.key) in stale
 

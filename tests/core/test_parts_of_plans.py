@@ -21,7 +21,7 @@ from metalake_sync.core.snapshots import (
     RemoteFile,
 )
 from metalake_sync.core.targets import Target, parse_target
-from metalake_sync.planning.inspect_files import pair_renames
+from metalake_sync.planning.file_inspection import pair_renames
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")
 

@@ -18,7 +18,7 @@ import pytest
 from benchmarks.coco_one_box import png
 from benchmarks.synthetic import make_state, make_tree
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import LocalImages
+from metalake_sync.annotations.image_matching import LocalImages
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.diff import CollectionRules, compare
 from metalake_sync.core.metadata import NO_METADATA

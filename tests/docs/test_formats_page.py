@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metalake_sync.annotations.formats.base import AnnotationFormat
-from metalake_sync.format_names import BUILT_IN, load_format
+from metalake_sync.format_registry import BUILT_IN, load_format
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.documents.saved_files import write_output
+from metalake_sync.documents.saved_plan_files import write_output
 
 
 def test_only_the_owner_can_read_a_new_file_and_no_temporary_file_stays(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.apply.executors import pools, slices
+from metalake_sync.apply.upload_executors import pools, slices
 from metalake_sync.errors import ExitCode, UsageError, WorkersUnreachable
 from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.test_workers import FILES, _ready_at_once, _workers_from_the_first_file, all_sent, apply

@@ -6,7 +6,7 @@ from typing import Any
 
 from metalake_sync.annotations.formats.base import AnnotationFormat
 from metalake_sync.core.shapes import ShapeType
-from metalake_sync.format_names import BUILT_IN, load_format
+from metalake_sync.format_registry import BUILT_IN, load_format
 from tests.end_to_end.test_installed_formats import TOY
 from tests.end_to_end.world import World
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.errors import ExitCode
-from metalake_sync.format_names import BUILT_IN
+from metalake_sync.format_registry import BUILT_IN
 from tests.end_to_end.world import BIRDS, World
 
 TOY = Path(__file__).parents[1] / "annotations" / "toy_package"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.apply.executors import choosing, slices
-from metalake_sync.apply.executors.tasks import WorkerSetup
+from metalake_sync.apply.upload_executors import choosing, slices
+from metalake_sync.apply.upload_executors.tasks import WorkerSetup
 from metalake_sync.core.events import Event, Waiting
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.engine import Applied, Engine
@@ -251,7 +251,7 @@ def test_workers_of_another_version_stop_the_run_and_name_their_host(world: Worl
 def test_a_worker_with_other_credentials_stops_the_run_and_is_named(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metalake_sync.apply.executors.worker.read_credentials", lambda *_: WrongCredentials())
+    monkeypatch.setattr("metalake_sync.apply.upload_executors.worker.read_credentials", lambda *_: WrongCredentials())
     with pytest.raises(CredentialsRejected):
         apply(world, f"{OF_USERS}:three_threads")
 
@@ -292,7 +292,7 @@ def refuse(world: World, after: int, count: int) -> Callable[[], int]:
 
 def test_the_manifest_names_workers_and_zero_means_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("metalake_sync.apply.executors.pools.opener_of", lambda workers: opened.append(workers))
+    monkeypatch.setattr("metalake_sync.apply.upload_executors.pools.opener_of", lambda workers: opened.append(workers))
     world.manifest(BIRDS, run={"workers": 3})
     apply(world, None, "1.db")
     assert opened == ["3"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metalake_sync.format_names import format_names
+from metalake_sync.format_registry import format_names
 from tests.manifest.conftest import HEAD, ManifestFolder
 
 CREDENTIALS = "api_key: k, secret: s"

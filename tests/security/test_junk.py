@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from metalake_sync.annotations.block_files import find_files
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.documents.saved_files import load_plan
+from metalake_sync.documents.saved_plan_files import load_plan
 from metalake_sync.embedded_lake.faults import read_fault_plan
 from metalake_sync.errors import ManifestError, ManifestErrors, SyncError
 from metalake_sync.manifest import load_manifest, read_var_file

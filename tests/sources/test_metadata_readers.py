@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.sources.images import ImageFacts
+from metalake_sync.sources.image_headers import ImageFacts
 from metalake_sync.sources.metadata_layers import MetadataLayer, explain_layers
 from metalake_sync.sources.metadata_readers import TableFormat, read_metadata_file
 from metalake_sync.sources.readings import NoCache
@@ -187,7 +187,7 @@ def test_an_image_is_read_again_only_if_it_changed(tmp_path: Path, monkeypatch: 
         before = [layer.values for layer in facts.layers_of(str(path))]
         state.readings.flush()
         with monkeypatch.context() as patch:
-            patch.setattr("metalake_sync.sources.images.read_exif", lambda _path: {"camera_model": "read anew"})
+            patch.setattr("metalake_sync.sources.image_headers.read_exif", lambda _path: {"camera_model": "read anew"})
             assert [layer.values for layer in facts.layers_of(str(path))] == before == [{"Model": "One"}]
             os.utime(path, ns=(1, 1))
             assert [layer.values for layer in facts.layers_of(str(path))] == [{"Model": "read anew"}]

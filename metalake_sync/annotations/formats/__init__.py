@@ -1,7 +1,7 @@
 """Annotation formats: which there are, and which of them a file has.
 
-Each format is one module or package here, found by its name in `metalake_sync.format_names`; `base` is the port that it
-implements. Owns: detection by extension, and by the beginning of a file where several formats have its extension.
+Each format is one module or package here, found by its name in `metalake_sync.format_registry`; `base` is the port that
+it implements. Owns: detection by extension, and by the beginning of a file where several formats have its extension.
 Must not: read shapes, match entries with images, or know a lake.
 """
 
@@ -13,7 +13,7 @@ from typing import cast
 from metalake_sync.annotations.entries import NotAnnotations, SourceFile
 from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead
 from metalake_sync.annotations.json_stream import BrokenJson
-from metalake_sync.format_names import format_names, load_format, usable_formats
+from metalake_sync.format_registry import format_names, load_format, usable_formats
 
 
 def format_named(name: str) -> AnnotationFormat:

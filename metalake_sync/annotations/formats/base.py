@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.json_stream import TOP_LEVEL, members
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind

@@ -44,7 +44,7 @@ def drift_command(flags: ManifestFlags, compared: ComparisonFlags, detailed_exit
     The output is the plan that would undo the drift. Local changes of files and of the manifest are ignored, and so are
     new files of other clients.
     """
-    from metalake_sync.operations.comparison import find_drift
+    from metalake_sync.operations.drift import find_drift
 
     with closing(flags.words(silent=flags.as_json or markdown)) as listener:
         plan = find_drift(flags.engine(listener, compared.options()))
@@ -110,7 +110,7 @@ def check_command(
                 raise UsageError(f"--sources does not work together with {flag}", remedy=remedy)
         _check_sources(flags, compared)
         return
-    from metalake_sync.operations.comparison import check
+    from metalake_sync.operations.drift import check
 
     with closing(flags.words(silent=flags.as_json)) as listener:
         checked = check(flags.engine(listener, compared.options()), download=download)

@@ -13,7 +13,7 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.terminal import echo_json, shown
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.formats.listing import FormatDescription
+    from metalake_sync.annotations.formats.descriptions import FormatDescription
 
 
 @click.command("formats", epilog="Example: metalake-sync formats --json")
@@ -24,7 +24,7 @@ def formats_command(as_json: bool) -> None:
     Each line says whether the format is read and written, its files, and what is left out and counted. A package whose
     format cannot be used is named, and the other formats work.
     """
-    from metalake_sync.annotations.formats.listing import describe_formats
+    from metalake_sync.annotations.formats.descriptions import describe_formats
 
     formats = describe_formats()
     if as_json:

@@ -31,7 +31,7 @@ from metalake_sync.core.checks import failed
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
 from metalake_sync.documents.plan import plan_document
-from metalake_sync.documents.saved_files import is_saved_plan, load_plan, manifest_of, read_stream, save_plan
+from metalake_sync.documents.saved_plan_files import is_saved_plan, load_plan, manifest_of, read_stream, save_plan
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

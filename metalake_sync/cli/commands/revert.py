@@ -14,7 +14,7 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.terminal import say, shown
 from metalake_sync.core.events import Event, PlanMade
 from metalake_sync.core.notes import NoteCode
-from metalake_sync.documents.saved_files import save_plan
+from metalake_sync.documents.saved_plan_files import save_plan
 from metalake_sync.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import LocalImages, Size
+from metalake_sync.annotations.image_matching import LocalImages, Size
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.shapes import Shape

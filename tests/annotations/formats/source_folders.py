@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.annotations.entries import AnnotationSpec
-from metalake_sync.annotations.images import AnyImage, Image, LocalImages
+from metalake_sync.annotations.image_matching import AnyImage, Image, LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.shapes import Shape, ShapeType

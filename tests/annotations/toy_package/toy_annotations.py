@@ -21,7 +21,7 @@ from metalake_sync.annotations.formats.base import (
     WriteReport,
 )
 from metalake_sync.annotations.formats.values import text_number
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.text_files import open_text

@@ -16,7 +16,7 @@ from metalake_sync.annotations.formats.elements import a_dict, a_list, a_name
 from metalake_sync.annotations.formats.mask_images import MaskImage, read_mask_file
 from metalake_sync.annotations.formats.masks import BrokenMask, Lines, outlines_of_lines
 from metalake_sync.annotations.formats.values import shortened
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import Point
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.names import plain_path

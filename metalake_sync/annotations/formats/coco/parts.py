@@ -12,7 +12,7 @@ from typing import Any
 from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.formats.masks import BrokenMask, outlines_of
 from metalake_sync.annotations.formats.values import has_area, number, point_pairs, shortened
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import Point
 from metalake_sync.errors import ManifestError
 

@@ -25,7 +25,7 @@ from metalake_sync.annotations.formats.coco.parts import (
 )
 from metalake_sync.annotations.formats.metalake.reading import read_attributes
 from metalake_sync.annotations.formats.values import box_around, number, raw_bytes, raw_value, shortened
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import AttributeValue, Shape, ShapeType
 from metalake_sync.errors import ManifestError
 

@@ -21,7 +21,7 @@ from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, W
 from metalake_sync.annotations.formats.coco.shapes import COCO_KEYS
 from metalake_sync.annotations.formats.metalake import attributes_document
 from metalake_sync.annotations.formats.values import box_around, has_area
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 
 FILE = "annotations.json"

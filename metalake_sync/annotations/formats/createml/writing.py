@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, SizeUse, WriteReport
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 FILE = "annotations.json"

@@ -20,7 +20,7 @@ from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, W
 from metalake_sync.annotations.formats.cvat.reading import BY_HAND
 from metalake_sync.annotations.formats.fitting import is_number, plain_attributes, with_text
 from metalake_sync.annotations.formats.values import is_single_line, number_or_text
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 FILE = "annotations.xml"

@@ -16,7 +16,7 @@ from typing import Any
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, WriteReport
 from metalake_sync.annotations.formats.fitting import plain_attributes, with_text
 from metalake_sync.annotations.formats.values import box_around
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 

@@ -15,7 +15,7 @@ from metalake_sync.annotations.formats.elements import Elements, Place, a_dict, 
 from metalake_sync.annotations.formats.ground_truth import IMAGE_KEY
 from metalake_sync.annotations.formats.image_names import image_name
 from metalake_sync.annotations.formats.values import number, shortened
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import Shape, ShapeType
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.sources.text_files import parse_json, read_lines

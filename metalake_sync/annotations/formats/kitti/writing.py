@@ -12,7 +12,7 @@ from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, W
 from metalake_sync.annotations.formats.kitti.reading import NOT_ANNOTATED
 from metalake_sync.annotations.formats.label_texts import is_number
 from metalake_sync.annotations.formats.values import is_single_line
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 

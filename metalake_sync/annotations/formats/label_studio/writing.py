@@ -15,7 +15,7 @@ from typing import Any
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, SizeUse, WriteReport
 from metalake_sync.annotations.formats.fitting import is_number, plain_attributes, with_text
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 
 FILE = "tasks.json"

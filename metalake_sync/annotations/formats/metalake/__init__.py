@@ -21,7 +21,7 @@ from metalake_sync.annotations.formats.base import (
     RecordWriter,
     SizeUse,
 )
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.json_stream import TOP_LEVEL
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 

@@ -22,7 +22,7 @@ from metalake_sync.annotations.formats.base import FormatReader, OutputFormat, R
 from metalake_sync.annotations.formats.geometry import rotated_box
 from metalake_sync.annotations.formats.values import box_around, has_area, is_single_line, text_number
 from metalake_sync.annotations.formats.xml_files import text_of, xml_root
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import ManifestError

@@ -18,7 +18,7 @@ from metalake_sync.annotations.formats.image_names import image_name
 from metalake_sync.annotations.formats.tables import Table
 from metalake_sync.annotations.formats.values import number, shortened, text_number
 from metalake_sync.annotations.formats.vott import COLUMNS
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import Point, Shape, ShapeType
 from metalake_sync.errors import ManifestError

@@ -33,7 +33,7 @@ from metalake_sync.annotations.formats.yolo.lines import (
     leaves_extra_open,
     shapes_of,
 )
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.errors import ManifestError

@@ -16,10 +16,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Self
 
-from metalake_sync.apply.executors.base import SliceJournal, UploadSlice
-from metalake_sync.apply.executors.in_process import InProcessExecutor
-from metalake_sync.apply.executors.pools import Pool, PoolOpener
-from metalake_sync.apply.executors.tasks import (
+from metalake_sync.apply.upload_executors.base import SliceJournal, UploadSlice
+from metalake_sync.apply.upload_executors.in_process import InProcessExecutor
+from metalake_sync.apply.upload_executors.pools import Pool, PoolOpener
+from metalake_sync.apply.upload_executors.tasks import (
     Answer,
     Counted,
     Stopped,
@@ -72,7 +72,7 @@ class WorkerLost(Exception):
     """The worker of a task died, or its pool broke. The task may have been carried out."""
 
 
-class WorkerCrew:
+class WorkerScheduler:
     """The workers of a run, and this process as one of them. Used as an async context manager.
 
     `local`, `transfer`: send from this process. `counter`: counts the requests of all workers too. `tell`: receives a

@@ -169,7 +169,7 @@ def run_task(task: Task) -> Answer:
     refusal = _refuse(task.versions)
     if refusal is not None:
         return Answer(task.kind, worker_name(), b"", refusal)
-    from metalake_sync.apply.executors.worker import carry_out
+    from metalake_sync.apply.upload_executors.worker import carry_out
 
     return carry_out(task)
 

@@ -2,8 +2,8 @@
 
 Owns: the two phases of a slice, and which slices are repeated. A worker says what it did. What it did not do for a
 reason that may lie in the worker itself (it stopped, it died, it sees no file) is done here, so that every failure is
-decided by the same code as without workers. Must not: decide whether workers get a slice (`crew`), or write the journal
-before its rows are complete.
+decided by the same code as without workers. Must not: decide whether workers get a slice (`worker_scheduling`), or
+write the journal before its rows are complete.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from metalake_sync.apply.executors.base import SliceJournal, UploadSlice
-from metalake_sync.apply.executors.crew import WorkerCrew, WorkerLost
-from metalake_sync.apply.executors.tasks import (
+from metalake_sync.apply.upload_executors.base import SliceJournal, UploadSlice
+from metalake_sync.apply.upload_executors.tasks import (
     FailedRow,
     FinalizeAnswer,
     PutAnswer,
     StoredRow,
     content_of,
 )
+from metalake_sync.apply.upload_executors.worker_scheduling import WorkerLost, WorkerScheduler
 from metalake_sync.errors import LakeRejected
 from metalake_sync.remote.transfers.upload_files import (
     FileElsewhere,
@@ -45,7 +45,7 @@ ATTEMPTS = 2
 """How often a slice is given to workers. After that it is sent from this process."""
 
 
-class WorkerExecutor(WorkerCrew):
+class WorkerExecutor(WorkerScheduler):
     """Sends small files through workers."""
 
     async def upload(
@@ -65,7 +65,7 @@ class _Upload:
     """One call of `upload`: its files, its running slices, and the outcomes that wait to be yielded."""
 
     def __init__(
-        self, owner: WorkerCrew, part: UploadSlice, journal: SliceJournal, last_files_started: Callable[[], None]
+        self, owner: WorkerScheduler, part: UploadSlice, journal: SliceJournal, last_files_started: Callable[[], None]
     ) -> None:
         self._owner = owner
         self._session = part.session

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from metalake_sync.apply.executors.tasks import (
+from metalake_sync.apply.upload_executors.tasks import (
     Answer,
     Counted,
     FailedRow,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from metalake_sync.apply.executors.base import UploadExecutor
-from metalake_sync.apply.executors.in_process import InProcessExecutor
+from metalake_sync.apply.upload_executors.base import UploadExecutor
+from metalake_sync.apply.upload_executors.in_process import InProcessExecutor
 from metalake_sync.core.plan import Plan
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.credential_origin import CredentialOrigin
@@ -48,9 +48,9 @@ async def open_executor(
     if choice is None or _small_files(plan) < FEWEST_FILES:
         yield InProcessExecutor(transfer)
         return
-    from metalake_sync.apply.executors.pools import opener_of
-    from metalake_sync.apply.executors.slices import WorkerExecutor
-    from metalake_sync.apply.executors.tasks import WorkerSetup
+    from metalake_sync.apply.upload_executors.pools import opener_of
+    from metalake_sync.apply.upload_executors.slices import WorkerExecutor
+    from metalake_sync.apply.upload_executors.tasks import WorkerSetup
 
     open_pool = opener_of(choice.workers)
     if open_pool is None:

@@ -27,7 +27,7 @@ from metalake_sync.manifest import (
 from metalake_sync.planning.desired import AnnotationCache, DesiredCollection, key_of
 from metalake_sync.planning.file_sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.planning.run_options import OnSkipped, RunOptions, SkippedPart
-from metalake_sync.sources.images import ImageFacts
+from metalake_sync.sources.image_headers import ImageFacts
 from metalake_sync.sources.metadata_layers import MetadataLayer, MetadataRules, MetadataSource, PatternSource
 from metalake_sync.sources.metadata_readers import TableFormat, read_metadata_file
 from metalake_sync.sources.readings import NoCache, ReadingCache
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from metalake_sync.annotations.parse_cache import SetMemo
 
 
-def open_collections(
+def open_sources(
     manifest: LoadedManifest,
     options: RunOptions | None = None,
     state: StateStore | None = None,
@@ -241,7 +241,7 @@ class _Opening:
             return {}
         # Imported here, because most collections have no annotations: saves start-up time.
         from metalake_sync.annotations.entries import AnnotationSpec
-        from metalake_sync.annotations.images import LocalImages
+        from metalake_sync.annotations.image_matching import LocalImages
         from metalake_sync.annotations.index_builder import open_index
         from metalake_sync.annotations.parse_cache import NO_MEMO
         from metalake_sync.planning.annotation_specs import annotation_spec

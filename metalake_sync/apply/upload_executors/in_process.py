@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 
-from metalake_sync.apply.executors.base import SliceJournal, UploadSlice
+from metalake_sync.apply.upload_executors.base import SliceJournal, UploadSlice
 from metalake_sync.remote.transfers.upload import Transfer
 from metalake_sync.remote.transfers.upload_files import Outcome
 

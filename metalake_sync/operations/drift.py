@@ -26,7 +26,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection, collection_rules, desired_as_recorded
 from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
-from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.open_sources import open_sources
 from metalake_sync.planning.run_options import chosen_parts, recorded_names
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere
@@ -153,7 +153,7 @@ def find_drift(engine: Engine) -> Plan:
         plans: list[CollectionPlan] = []
         notes: list[Note] = []
         spelling = state.spelling(lake_identity(engine.manifest))
-        for desired in open_collections(engine.manifest, spelling=spelling):
+        for desired in open_sources(engine.manifest, spelling=spelling):
             try:
                 if desired.key in recorded and chosen.takes_part_of(desired.key.name):
                     plan = _drift_of(engine, state, client, desired, *recorded[desired.key], notes)

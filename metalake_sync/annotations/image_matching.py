@@ -13,7 +13,7 @@ from typing import Protocol
 
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.images import ImageHeader, cached_header
+from metalake_sync.sources.image_headers import ImageHeader, cached_header
 from metalake_sync.sources.names import plain_path
 from metalake_sync.sources.readings import NoCache, ReadingCache
 

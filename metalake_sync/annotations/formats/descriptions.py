@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from metalake_sync.annotations.formats.base import AnnotationFormat, SizeUse
 from metalake_sync.core.shapes import ShapeType
-from metalake_sync.format_names import BUILT_IN, FormatUnusable, all_names, load_format, package_of
+from metalake_sync.format_registry import BUILT_IN, FormatUnusable, all_names, load_format, package_of
 from metalake_sync.lazy_dataclass import dataclass
 
 

@@ -1,4 +1,4 @@
-"""Inspects what the scan join left open: loads whole records, hashes files, and asks the lake about single files.
+"""Inspects what change detection left open: loads whole records, hashes files, and asks the lake about single files.
 
 Owns: what is read and requested, in which amounts, and the pairs of renamed files. Must not: decide what becomes of a
 file (`core.diff`), or write anything but the hash cache.
@@ -16,9 +16,9 @@ from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.change_detection import Candidate, ScanResult
 from metalake_sync.planning.lake_listing import LakeView
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.planning.scan_join import Candidate, ScanResult
 from metalake_sync.sources.base import ScannedFile
 from metalake_sync.sources.hashing import Hasher, HashRequest, is_racy
 from metalake_sync.state.names import CollectionHandle

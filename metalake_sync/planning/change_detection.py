@@ -1,11 +1,11 @@
-"""The scan join: compares the files on disk with the records and with the lake's listing, folder by folder.
+"""Finds what changed: compares the files on disk with the records and with the lake's listing, folder by folder.
 
 Owns: the join of the three snapshots, as a stream. Memory grows with the number of differences, not of files.
 Must not: decide what becomes of a difference (`core.diff`), or write anything but the hash cache.
 
 A folder that matches its records completely costs one query and one comparison of two lists. In any other folder, a
 file that matches its record costs a dictionary lookup and a tuple comparison. Every other file becomes a `Candidate`.
-Candidates are inspected (`inspect_files`) after the scan, because a file that is missing in one folder may be in
+Candidates are inspected (`file_inspection`) after the scan, because a file that is missing in one folder may be in
 another one under the same name.
 
 The key of a file is its name in the collection. One local file may have several names: in the records after 'naming'
@@ -56,7 +56,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class ScanResult:
-    """What the scan join found in one collection."""
+    """What the comparison found in one collection."""
 
     candidates: list[Candidate] = field(default_factory=list)
     gone: dict[str, None] = field(default_factory=dict)
@@ -80,7 +80,7 @@ IsHeld = Callable[[str, ScannedFile], bool]
 """Whether this run leaves a candidate alone, as neither changed nor gone. Takes its path on disk."""
 
 
-class ScanJoin:
+class ChangeDetector:
     """Joins one collection.
 
     `handle`: of the recorded collection, None if it was never recorded. `listing`: None trusts the records.
