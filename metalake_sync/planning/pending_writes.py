@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
-from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.readback import is_as_sent, read_back
 from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.events import EventSink, Observing
@@ -30,7 +30,7 @@ from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in, remote_details, remote_resolutions
 from metalake_sync.remote.listings import annotations_of
-from metalake_sync.sources.images import image_size
+from metalake_sync.sources.image_headers import image_size
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.pending_writes import HEAD, PendingMetadata, PendingSet
 from metalake_sync.state.records_by_place import PlaceRecords
