@@ -94,6 +94,7 @@ class TextListener:
         self._quiet = quiet
         self._verbose = verbose
         self._failures = Failures(everything=verbose, json_log=json_log)
+        self._downloads_only = False
         live = sys.stderr.isatty() and not quiet and not json_log
         self._display: Display = LiveDisplay() if live else PlainDisplay(quiet, json_log)
 
@@ -105,6 +106,7 @@ class TextListener:
                 self._display.waiting(event.message)
             case PlanMade():
                 self._display.clear()
+                self._downloads_only = bool(event.plan.downloads) and not event.plan.collections
                 if not self._quiet:
                     plan = plan_document(event.plan, full_names=self._verbose)
                     for line in render_plan(plan, all_lines=self._verbose):
@@ -125,7 +127,7 @@ class TextListener:
             case RunFinished():
                 self._display.clear()
                 self._failures.close()
-                say(outcome(event))
+                say(outcome(event, downloads_only=self._downloads_only))
             case ActionDone(action=TrashCollection() as action):
                 self._display.clear()
                 if not self._quiet:
@@ -147,12 +149,14 @@ def item_of(action: Action) -> str:
     return item if action.collection.name == WHOLE_LAKE else f"{action.collection.name}/{item}"
 
 
-def outcome(event: RunFinished) -> str:
-    """Return the last line of an apply."""
+def outcome(event: RunFinished, *, downloads_only: bool = False) -> str:
+    """Return the last line of an apply. `downloads_only`: the plan had only downloads."""
     done = event.done
     counts = list(done_words({name: getattr(done, name) for name in ACTION_NAMES}))
     failed = click.style(f", {len(event.failed)} failed", fg="red") if event.failed else ""
     if not counts and not failed:
+        if downloads_only:
+            return "Nothing was downloaded: the local files match the lake."
         return "Nothing was sent: the lake matches the manifest."
     moved = [f"{size(event.bytes_sent)} sent"] if event.bytes_sent or not event.bytes_received else []
     moved += [f"{size(event.bytes_received)} received"] if event.bytes_received else []

@@ -181,7 +181,8 @@ def run(args: list[str]) -> int:
     """Run one command line and return its exit code. Every error is printed here, once."""
     try:
         # Outside of its standalone mode, click returns the exit code of the command.
-        code = cli.main(args, prog_name="metalake-sync", standalone_mode=False)
+        color = False if "NO_COLOR" in os.environ else None
+        code = cli.main(args, prog_name="metalake-sync", standalone_mode=False, color=color)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

@@ -12,13 +12,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
 from metalake_sync.apply.recorder import Recorder
+from metalake_sync.cli import approval
 from metalake_sync.cli.approval import approval_question
 from metalake_sync.cli.terminal import wrapped
+from metalake_sync.core.actions import Action
+from metalake_sync.core.base_action import BaseAction
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.embedded_lake.faults import FaultPlan
@@ -460,3 +463,30 @@ def test_the_sent_bytes_of_a_file_are_those_of_its_confirmed_parts(
 ) -> None:
     file = JournalledFile("a", "a", Fingerprint(25, 0, 0, 0), part_size=10, content_hash=hashed, finished_parts=parts)
     assert bytes_sent_of(file) == sent
+
+
+def test_the_question_has_words_for_every_action_that_may_need_approval() -> None:
+    may_need = {
+        action.action_name
+        for action in get_args(Action)
+        if action.destroys or action.needs_approval is not BaseAction.needs_approval
+    }
+    assert may_need == {name for name, _, _ in approval._WORDS}
+
+
+def test_no_color_is_honored_on_standard_output(world: World) -> None:
+    world.images("a.png")
+    world.manifest(BIRDS)
+    code, said = in_terminal(world, "plan", "manifest.yaml")
+    assert (code, re.findall(r"\x1b\[[0-9;]*m", said)) == (0, [])
+
+
+def test_pull_of_a_collection_blames_no_line_of_the_manifest(labeled: World) -> None:
+    words = ("pull", "manifest.yaml", "--collection", "birds", "--to", "out")
+    done = labeled.run(*words, "--query", "nonsense")
+    assert (done.code, "manifest.yaml:" in done.err) == (ExitCode.USAGE, False)
+    labeled.good(*words, "--format", "yolo")
+    assert "manifest.yaml:" not in labeled.good(*words, "--format", "yolo").out
+    assert "Nothing was downloaded: the local files match the lake." in labeled.good(*words, "--format", "yolo").out
+    (run,) = labeled.good("history", "--json", "--limit", "1", "manifest.yaml").document
+    assert "--collection birds" in run["provenance"]["command_line"]

@@ -53,7 +53,9 @@ def status_command(flags: ManifestFlags) -> None:
         for line in part.error.splitlines():
             say(f"  broken, not changed in the lake: {what}{where}: {shown(line)}", fg="red")
     if status.open_sessions:
-        say(f"  {count(status.open_sessions, 'upload')} of an interrupted run; the next apply finishes them")
+        them = "it" if status.open_sessions == 1 else "them"
+        left = count(status.open_sessions, "upload session")
+        say(f"  {left} of an interrupted run left open; the next apply finishes {them}")
     if flags.quiet:
         return
     say("Last runs:" if status.runs else "No run yet.")

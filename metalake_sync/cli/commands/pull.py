@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.selection_options import COLLECTION_TYPE, NAMINGS, WRITTEN_FORMATS
 from metalake_sync.core.events import Event, PlanMade
 from metalake_sync.core.notes import NoteCode
-from metalake_sync.errors import ExitCode, UsageError
+from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors, UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
@@ -109,19 +110,27 @@ def pull_command(
         def emit(event: Event) -> None:
             if collection is not None and isinstance(event, PlanMade):
                 _refuse_unknown(event.plan)
+                event = PlanMade(_without_places(event.plan))
             listener(event)
 
         approve = Approval.of(listener, flags.manifest, approved=auto_approve, as_json=flags.as_json)
         options = replace(transfers.options(), max_delete=max_delete_of(max_delete))
-        engine = Engine(manifest, options, emit, flags.state)
-        if dry_run:
-            with replace(engine, downloads_only=True).plan() as planned:
-                emit(PlanMade(planned.plan))
-                incomplete = bool(planned.unreadable)
-        else:
-            applied = engine.pull(approve=approve, lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
-            listener(applied.finished)
-            incomplete = bool(applied.finished.failed or applied.unreadable)
+        words = ("metalake-sync", *sys.argv[1:])
+        engine = Engine(manifest, options, emit, flags.state, command_line=words)
+        try:
+            if dry_run:
+                with replace(engine, downloads_only=True).plan() as planned:
+                    emit(PlanMade(planned.plan))
+                    incomplete = bool(planned.unreadable)
+            else:
+                applied = engine.pull(approve=approve, lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
+                listener(applied.finished)
+                incomplete = bool(applied.finished.failed or applied.unreadable)
+        except ManifestError as error:
+            if collection is None or isinstance(error, ManifestErrors):
+                raise
+            # The download is not in the manifest, so no line of it is to blame.
+            raise UsageError(error.message, remedy=error.remedy) from None
     if incomplete:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
@@ -131,6 +140,12 @@ def _refuse_unknown(plan: Plan) -> None:
     for note in plan.notes:
         if note.code in (NoteCode.COLLECTION_UNKNOWN, NoteCode.LABEL_UNKNOWN):
             raise UsageError.of_clause(note.message)
+
+
+def _without_places(plan: Plan) -> Plan:
+    """Return the plan of a download that is not in the manifest. Its notes name no line."""
+    places = {download.spec.declared_at for download in plan.downloads}
+    return replace(plan, notes=tuple(replace(note, where="") if note.where in places else note for note in plan.notes))
 
 
 def _with_download(manifest: LoadedManifest, collection: str, to: Path, given: dict[str, Any]) -> LoadedManifest:

@@ -61,7 +61,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
         words = f"{count(row['files'], 'file')}, {row['adopted']} adopted, {count(row['sets'], 'annotation set')}"
         say(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
     if described["open_uploads"]:
-        say(f"  {count(described['open_uploads'], 'upload')} of an interrupted run")
+        say(f"  {count(described['open_uploads'], 'upload session')} of an interrupted run left open")
     say(f"  lock: {shown(described['lock'] or 'free')}")
 
 
