@@ -4,81 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.chromium import NEEDS_CHROMIUM, launched
+from tests.chromium import NEEDS_CHROMIUM
+from tests.embedded_lake.talk import box, image_set
+from tests.end_to_end.test_edits_of_others import in_lake
 from tests.end_to_end.world import BIRDS, PRUNED, World, boxes
 from tests.report.test_browser import expected, is_close, rectangle
 from tests.report.test_commands import ANNOTATED, image
-from tests.web.site import Site, served
+from tests.web.browsing import Opened, browser, opened, violations
+from tests.web.site import served
 from tests.web.test_hostile import hostile_world
 from tests.web.test_plans import Gate
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
 pytestmark = NEEDS_CHROMIUM
+
+__all__ = ["browser", "opened"]  # fixtures
 
 SIZE = (320, 200)
 BEFORE, AFTER = (45, 12, 30, 40), (50, 16, 30, 40)
-
-Opened = Callable[..., "Page"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as started:
-        yield started
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Iterator[Opened]:
-    """Open a server's first address. A request to elsewhere, a dialog and each error of a page fail the test."""
-    bad: list[str] = []
-    contexts = []
-
-    def open_it(site: Site, width: int = 1440, **settings: Any) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: bad.append(str(error)))
-
-        def listen(message: Any) -> None:
-            # Pages of errors are expected at these addresses.
-            is_expected = message.location["url"].endswith(("/nothing", "/apply"))
-            # A page that is still open when the test stops the server loses its connection.
-            is_expected |= site.server.workspace.changes.closed
-            # Images that were still loading when the user applied or replaced their plan are gone.
-            shown = site.server.workspace.shown
-            of_plan = message.location["url"].partition("/plan/")[2].partition("/")[0]
-            is_expected |= bool(of_plan) and (shown is None or shown.id != of_plan)
-            if message.type in ("error", "warning") and not is_expected:
-                bad.append(message.text)
-
-        page.on("console", listen)
-
-        def dismiss(dialog: Any) -> None:
-            bad.append(dialog.message)
-            dialog.dismiss()
-
-        page.on("dialog", dismiss)
-        page.on("request", lambda asked: None if asked.url.startswith(site.origin) else bad.append(asked.url))
-        page.goto(site.server.address)
-        page.get_by_role("heading", name="Overview").wait_for()
-        cookie = next(one for one in context.cookies() if one["name"].startswith("metalake-sync-ui-"))
-        site.cookie = f"{cookie['name']}={cookie['value']}"
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert bad == []
 
 
 @pytest.fixture
@@ -107,16 +54,6 @@ def _salt(number: int) -> Any:
     info = PngInfo()
     info.add_text("number", str(number))
     return info
-
-
-def violations(page: Page) -> list[str]:
-    """Return what axe finds on a page, with the first element of each. Serious and critical findings only."""
-    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    script = (Path(package.__file__).parent / "axe.min.js").read_text("utf-8")
-    # `evaluate` uses the debugger, which the page's policy does not concern.
-    page.evaluate(script)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then((all) => all.violations)")
-    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
 
 
 def test_a_plan_is_filtered_looked_at_approved_and_found_in_the_history(drawn: World, opened: Opened) -> None:
@@ -249,6 +186,9 @@ def test_hostile_words_do_no_harm(world: World, opened: Opened) -> None:
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (375, "dark")])
 def test_every_view_is_accessible_and_fits(drawn: World, opened: Opened, width: int, scheme: str) -> None:
     image(drawn, "new.png", (30, 30, 200))
+    image(drawn, "same.png", (30, 30, 200))
+    # Another client has moved the box of b1, whose label the source renames.
+    assert drawn.talk.annotate("people", [image_set("birds_b1.png", box("bird", *AFTER))]).status_code == 200
     found: dict[str, list[str]] = {}
     with served(drawn) as site:
         page = opened(site, width, color_scheme=scheme)
@@ -265,17 +205,106 @@ def test_every_view_is_accessible_and_fits(drawn: World, opened: Opened, width: 
         page.goto(f"{site.origin}/plan")
         look("no plan")
         page.get_by_role("button", name="Make a plan").click()
+        page.locator(".card").first.scroll_into_view_if_needed()
         page.locator(".shot svg").first.wait_for()
         look("plan")
         page.goto(site.origin + site.json("/plan")["list"]["blocks"][0]["entries"][0]["url"])
         look("entry")
+        page.goto(f"{site.origin}/plan/{site.json('/plan')['plan']['id']}/conflicts/0")
+        page.locator(".shot svg").first.wait_for()
+        look("conflict")
+        page.get_by_role("button", name="Keep the lake's").click()
+        page.get_by_role("heading", name="Decisions").wait_for()
+        look("conflicts")
+        page.goto(f"{site.origin}/lake")
+        look("collections of the lake")
+        page.goto(f"{site.origin}/lake?collection=birds&operation=people")
+        page.locator(".grid .card").first.scroll_into_view_if_needed()
+        page.locator(".picture").first.wait_for()
+        page.locator("#labels input").first.wait_for()
+        look("lake")
+        page.locator(".grid a").first.click()
+        page.locator(".frame .picture").wait_for()
+        look("item")
+        page.goto(f"{site.origin}/lake?collection=nothing")
+        look("error of the lake")
+        page.goto(f"{site.origin}/checks")
+        look("no checks")
+        page.get_by_role("button", name="Check the sources").click()
+        page.get_by_text("files checked").wait_for()
+        look("checks")
+        page.goto(f"{site.origin}/doctor")
+        page.get_by_role("button", name="Examine").click()
+        page.get_by_text("versions").wait_for()
+        look("doctor")
         page.goto(f"{site.origin}/history")
         look("history")
         page.locator("tbody a").first.click()
         look("past run")
         page.goto(f"{site.origin}/nothing")
         look("error")
+        site.planned()
         site.applied()
         page.goto(f"{site.origin}/run")
         look("run")
     assert json.dumps({name: one for name, one in found.items() if one}, indent=1) == "{}"
+
+
+def test_a_conflict_is_looked_at_and_decided(drawn: World, opened: Opened) -> None:
+    # The source moves the box of b0 to the right. Another client makes it larger.
+    theirs = (BEFORE[0], BEFORE[1], 60, 80)
+    assert drawn.talk.annotate("people", [image_set("birds_b0.png", box("bird", *theirs))]).status_code == 200
+    with served(drawn) as site:
+        page = opened(site)
+        page.get_by_role("button", name="Make a plan").click()
+        page.get_by_role("link", name="Look at both sides and decide").click()
+        page.get_by_role("link", name="b0.png").click()
+        page.locator(".shot svg").first.wait_for()
+        assert page.locator(".set h5").all_inner_texts()[0].startswith("The lake has:")
+        for side, box_of_side in (("#shot0-1", theirs), ("#shot0-2", AFTER)):
+            found = rectangle(page, f"{side} .after:not(.under) path")
+            assert is_close(found, expected(page, f"{side} image, {side} use", SIZE, box_of_side)), side
+        page.get_by_role("button", name="Keep the lake's").click()
+        page.get_by_role("button", name="Plan again with the decisions").first.click()
+        page.get_by_role("heading", name="Plan", exact=True).wait_for()
+        page.get_by_role("button", name="Approve and apply").click()
+        page.get_by_role("heading", name="Applied").wait_for()
+    assert in_lake(drawn, "b0.png") == [list(theirs)]
+
+
+def test_the_lake_is_explored_with_keys_labels_and_zoom(drawn: World, opened: Opened) -> None:
+    drawn.good("apply", "manifest.yaml")
+    with served(drawn) as site:
+        page = opened(site)
+        page.get_by_role("link", name="Lake", exact=True).click()
+        page.locator("#main").get_by_role("link", name="birds").click()
+        page.wait_for_url("**collection=birds*")
+        assert page.get_by_role("status").inner_text() == "7 items"
+        page.keyboard.press("/")
+        page.keyboard.type("annotation.label=crow")
+        page.get_by_label("Draw operation").select_option("people")
+        page.get_by_role("status").get_by_text("6 items").wait_for()
+        page.locator(".grid .picture").nth(5).wait_for()
+        labels = page.locator("#labels")
+        crow = page.locator(".picture g[data-color] .s:not(.halo)").first
+        assert crow.is_visible()
+        tile = rectangle(page, ".picture g[data-color] .s:not(.halo)")
+        assert is_close(tile, expected(page, ".picture image", SIZE, BEFORE))
+        labels.get_by_label("crow").uncheck()
+        assert not crow.is_visible()
+        labels.get_by_label("crow").check()
+        page.locator("h1").click()
+        page.keyboard.press("j")
+        page.keyboard.press("o")
+        page.get_by_role("heading", name="b1.png").wait_for()
+        page.locator(".frame .picture").wait_for()
+        before = rectangle(page, ".frame image")
+        page.keyboard.press("+")
+        page.keyboard.press("+")
+        after = rectangle(page, ".frame image")
+        assert abs(after[2] / before[2] - 2) < 0.02
+        page.get_by_role("button", name="Reduce").click()
+        assert page.locator(".zoom output").inner_text() == "150 %"
+        assert "crow" in page.locator("table").inner_text()
+        page.go_back()
+        page.get_by_role("status").get_by_text("6 items").wait_for()
