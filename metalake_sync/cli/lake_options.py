@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from metalake_sync.cli.options import (
     rate,
     start_is_over,
 )
-from metalake_sync.cli.terminal import ask, echo_json, say
+from metalake_sync.cli.terminal import ask, echo_json, say, shown
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -98,10 +99,23 @@ class LakeFlags:
             start_is_over()
             yield lake
 
+    def _warn_of_readable_files(self) -> None:
+        from metalake_sync.cli.log_lines import json_line
+        from metalake_sync.manifest.credentials import readable_by_everyone
+
+        for file in (self.api_key_file, self.secret_file):
+            if file is not None and readable_by_everyone(file):
+                message = f"every user of this machine can read '{file}'; run: chmod o-r {shlex.quote(str(file))}"
+                if self._json_log:
+                    click.echo(json_line("warning", message), err=True)
+                else:
+                    say(f"warning: {shown(message)}", err=True)
+
     def _remote(self) -> _Remote:
         if self.manifest is not None:
             return self._from_manifest(self.manifest)
         url = self.url or os.environ.get("LAYERNEXT_URL", "")
+        self._warn_of_readable_files()
         if not url:
             raise UsageError("no lake is given", remedy="Pass --url or --manifest, or set LAYERNEXT_URL.")
         return _Remote(

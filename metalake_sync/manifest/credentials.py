@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import signal
+import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
@@ -131,6 +132,16 @@ def read_credential_file(base_dir: Path, where: Location, key: str, file: str) -
             remedy="Correct the path.",
         )
     return data
+
+
+def readable_by_everyone(path: Path) -> bool:
+    """Return whether every user of this machine can read a file. False if it cannot be looked at."""
+    try:
+        mode = path.stat().st_mode
+        above = [folder.stat().st_mode for folder in path.resolve().parents]
+    except OSError:
+        return False  # Reading the credential reports it.
+    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH) and all(one & stat.S_IXOTH for one in above)
 
 
 def run_credential_command(base_dir: Path, where: Location, key: str, arguments: list[str]) -> bytes:

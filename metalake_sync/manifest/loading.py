@@ -9,9 +9,7 @@ collected and reported together.
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -23,7 +21,7 @@ from pydantic import ValidationError
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.key_stores.addresses import is_key_store_url, scheme_without_slashes
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.manifest.credentials import LEAK_REMEDY, find_credential, remove_leaks
+from metalake_sync.manifest.credentials import LEAK_REMEDY, find_credential, readable_by_everyone, remove_leaks
 from metalake_sync.manifest.cross_checks import CREDENTIALS, cross_check, is_embedded
 from metalake_sync.manifest.models import Manifest, ResolvedCollection, resolve
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
@@ -296,22 +294,13 @@ def _readable_secrets(tree: Tree, base_dir: Path) -> Iterator[ManifestWarning]:
         file = (tree.value.get(place[0]) or {}).get(place[1])
         if file is None:
             continue
-        try:
-            mode = os.stat(base_dir / file).st_mode
-        except OSError:
-            continue  # Reading the credential reports it.
-        if mode & stat.S_IROTH and stat.S_ISREG(mode) and _reachable_by_others(base_dir / file):
+        if readable_by_everyone(base_dir / file):
             yield ManifestWarning(
                 "secret_readable",
                 f"'{place[1]}' names the file '{file}', which every user of this machine can read;"
                 f" run: chmod o-r {shlex.quote(file)}",
                 tree.place(place),
             )
-
-
-def _reachable_by_others(path: Path) -> bool:
-    """Return whether every user may enter the folders above a file."""
-    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
 def _warnings(tree: Tree) -> Iterator[ManifestWarning]:

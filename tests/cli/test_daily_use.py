@@ -343,6 +343,8 @@ def test_a_secret_file_that_everyone_can_read_draws_a_warning(world: World) -> N
         world.manifest(BIRDS, remote=remote)
         done = world.good("validate", "manifest.yaml")
         assert f"'secret_file' names the file '{secret}', which every user of this machine can read" in done.out
+        lists = world.good("item", "stats", "--secret-file", str(secret))
+        assert f"warning: every user of this machine can read '{secret}'; run: chmod o-r {secret}" in lists.err
         world.manifest(BIRDS, remote=remote, notes={"ignore": ["secret_readable"]})
         assert "can read" not in world.good("validate", "manifest.yaml").out
         world.manifest(BIRDS, remote=remote)
