@@ -53,10 +53,11 @@ class Listener(Protocol):
 
 
 class JsonListener:
-    """Prints events as JSON Lines on standard output."""
+    """Prints events as JSON Lines on standard output. Of the progress, about one line a second and the last one."""
 
     def __init__(self) -> None:
         self._next_progress = 0.0
+        self._skipped: Progress | None = None
         self._shape_changes: dict[ActionKey, SetChanges] = {}
         """What the plan says about the sets that are not sent yet."""
 
@@ -68,8 +69,12 @@ class JsonListener:
             return
         if isinstance(event, Progress):
             if time.monotonic() < self._next_progress:
+                self._skipped = event
                 return
+            self._skipped = None
             self._next_progress = time.monotonic() + JSON_PROGRESS_EVERY_S
+        if isinstance(event, RunFinished) and self._skipped is not None:
+            echo_json(to_json(event_document(self._skipped, None)))
         changes = None
         if isinstance(event, ActionDone | ActionFailed):
             changes = self._shape_changes.pop(event.action.key, None)
