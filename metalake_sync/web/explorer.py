@@ -71,6 +71,8 @@ class Explorer:
         self._reader = reader
         self._images = images
         self._lock = threading.Lock()
+        self._reading_sets = threading.Lock()
+        """Held while a page of sets is read, so that the tiles of a grid do not read it several times."""
         self._palette = Palette()
         self._names: OrderedDict[tuple[str, str, int], tuple[str, int, int]] = OrderedDict()
         """Id, unique name and size in pixels → name in the cache, width and height of the displayed image."""
@@ -178,7 +180,8 @@ class Explorer:
         if operation == NO_OPERATION:
             return ()
         for page in range(SET_PAGES):
-            sets, is_last = self._set_page(collection_id, operation, page)
+            with self._reading_sets:
+                sets, is_last = self._set_page(collection_id, operation, page)
             if unique_name in sets:
                 _, back = read_back(sets[unique_name])
                 return back.shapes if back is not None else None

@@ -136,8 +136,10 @@ def opener(world: World, options: RunOptions | None = None) -> Callable[..., Eng
 
 
 @contextlib.contextmanager
-def served(world: World, *, read_only: bool = False, options: RunOptions | None = None) -> Iterator[Site]:
+def served(
+    world: World, *, read_only: bool = False, options: RunOptions | None = None, name: str = "birds"
+) -> Iterator[Site]:
     """Serve a world's manifest. The client has no cookie yet."""
-    workspace = Workspace("birds", opener(world, options), words(), read_only=read_only)
+    workspace = Workspace(name, opener(world, options), words(), read_only=read_only)
     with UiServer(workspace) as server:
         yield Site(server)
