@@ -24,6 +24,28 @@ def scheme_without_slashes(text: str) -> str | None:
     return near[0] if near else None
 
 
+def shown_address(text: str) -> str:
+    """Return an address, also an invalid one, without what can be a credential: the part before an '@', what follows a
+    colon and is not a port, the query and the fragment."""
+    scheme, slashes, rest = _parts(text)
+    before_at, at, after_at = rest.rpartition("@")
+    if at and re.search(r"[?#]", before_at):
+        # It can be part of a password, or of a query.
+        return f"{scheme}{slashes}***"
+    place = re.split(r"[?#]", after_at, maxsplit=1)[0]
+    host, colon, behind = place.partition(":")
+    if not scheme or host.startswith("[") or re.match(r"\d{1,5}(/|$)", behind):
+        return f"{scheme}{slashes}{place}"
+    return f"{scheme}{slashes}{host}" + (":***" if colon else "")
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """Divide an address into the scheme with its colon, the slashes after it, and the rest."""
+    found = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]*:)?(/*)(.*)", text, re.DOTALL)
+    assert found is not None
+    return found[1] or "", found[2], found[3]
+
+
 @dataclass(frozen=True, slots=True)
 class BucketAddress:
     """A bucket (Azure: a container), and a prefix of the keys in it."""

@@ -31,6 +31,12 @@ _EXAMPLES = "Use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azure://CONTAINER/PREFI
 _MODULES = {"s3": "s3", "gs": "gcs", "azure": "azure", POSTGRESQL: "postgresql"}
 _EXTRAS = {"s3": "s3", "gs": "gcs", "azure": "azure", POSTGRESQL: "postgres"}
 _LIBRARIES = {"s3": "boto3", "gs": "google.cloud.storage", "azure": "azure.storage.blob", POSTGRESQL: "psycopg"}
+_BUCKET_NAMES = {
+    "s3": r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]",
+    "gs": r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
+    "azure": r"[a-z0-9](?:-?[a-z0-9]){2,62}",
+}
+"""What the stores' documentation allows. Azure says container."""
 _SECRET_PARAMETERS = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
 
 
@@ -84,6 +90,11 @@ def _parse(url: str) -> BucketAddress | DatabaseAddress:
     parsed = parse_bucket(url, None)
     if parsed is None:
         raise UsageError(f"{_shown(url)} is not the address of a bucket", remedy=_EXAMPLES)
+    if not re.fullmatch(_BUCKET_NAMES[parsed.scheme], parsed.bucket):
+        raise UsageError(
+            f"{_shown(url)} is not the address of a bucket: {parsed.bucket!r} cannot be the name of one",
+            remedy=_EXAMPLES,
+        )
     _check_prefix(parsed.prefix, url)
     return parsed
 
@@ -113,6 +124,10 @@ def _parse_database(url: str) -> DatabaseAddress:
     parameters = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     if ":" in user or parameters & _SECRET_PARAMETERS:
         raise _password_in_url(f"{POSTGRESQL}://{host}{parts.path}")
+    if not all(_is_port(one.rpartition("]")[2].partition(":")[2]) for one in host.split(",")):
+        raise UsageError(
+            f"{_shown(url)} is not the address of a database: the port is not a number up to 65535", remedy=_EXAMPLES
+        )
     database, _, prefix = parts.path.strip("/").partition("/")
     if not database or parts.fragment:
         raise UsageError(f"{_shown(url)} does not name a database", remedy=_EXAMPLES)
@@ -121,6 +136,11 @@ def _parse_database(url: str) -> DatabaseAddress:
     query = f"?{parts.query}" if parts.query else ""
     place = f"{POSTGRESQL}://{parts.netloc}/{database}"
     return DatabaseAddress(place + query, prefix, f"{place}/{prefix}" if prefix else place)
+
+
+def _is_port(text: str) -> bool:
+    """Whether a text can be a port. "" is the default one."""
+    return not text or (text.isascii() and text.isdigit() and 0 < int(text) <= 65535)
 
 
 def _password_in_url(shown: str) -> UsageError:
@@ -161,6 +181,7 @@ def _check_prefix(prefix: str, url: str) -> None:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without what can be a credential: the user's part, the query and the fragment."""
-    place = re.split(r"[?#]", url, maxsplit=1)[0]
-    return repr(re.sub(r"(?<=://).*@", "", place))
+    """Return a URL in quotes, without what can be a credential."""
+    from metalake_sync.key_stores.addresses import shown_address
+
+    return repr(shown_address(url))

@@ -74,7 +74,7 @@ class LoadedManifest:
         A text that was meant to be a URL is returned as it is, so that opening the state reports it.
         """
         said = self.model.state
-        if said is None or is_key_store_url(said) or scheme_without_slashes(said) is not None:
+        if said is None or is_key_store_url(said) or scheme_without_slashes(said) is not None or said != said.strip():
             return said
         return str(self.base_dir / said)
 

@@ -34,8 +34,8 @@ def push(engine: Engine, source: Path, *, force: bool, lock_timeout_s: float = 0
 
     Raises GuardStopped for a file that lacks a run of the present state, or is another state, unless `force`.
     """
-    read_history(source)
     backend = engine.state_backend
+    read_history(source)
     with backend.lock(command="state push", timeout_s=lock_timeout_s):
         return _replace(backend, source, str(source), force=force)
 
@@ -48,8 +48,8 @@ def migrate(engine: Engine, to: str, *, force: bool, lock_timeout_s: float = 0.0
     require_state(engine)
     source = engine.state_backend
     target = open_backend(to, engine.manifest.base_dir, engine.manifest.name)
-    if target.location == source.location:
-        raise UsageError(f"the state is at {to} already", remedy="Name another place with --to.")
+    if _place(target) == _place(source):
+        raise UsageError("the state is already there", where=target.location, remedy="Name another place with --to.")
     with (
         source.lock(command="state migrate", timeout_s=lock_timeout_s),
         target.lock(command="state migrate", timeout_s=lock_timeout_s),
@@ -60,6 +60,11 @@ def migrate(engine: Engine, to: str, *, force: bool, lock_timeout_s: float = 0.0
             return _replace(target, copy, source.location, force=force)
         finally:
             copy.unlink(missing_ok=True)
+
+
+def _place(backend: StateBackend) -> str:
+    """Return a text that is equal for two backends of one place."""
+    return backend.location if backend.is_shared else os.path.realpath(backend.path)
 
 
 def _replace(backend: StateBackend, source: Path, shown_as: str, *, force: bool) -> StateVersion:

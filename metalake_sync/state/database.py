@@ -128,6 +128,32 @@ def copy_file(source: Path, target: Path) -> None:
             given.backup(copy)
 
 
+SQLITE_HEADER = b"SQLite format 3\0"
+
+
+def can_be_state(path: Path) -> bool:
+    """Whether an existing file can be a state: an empty file, or a SQLite file that has the tables of a state, no
+    tables, or cannot be read. A file without access counts as one, so that opening it reports the reason."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(SQLITE_HEADER))
+    except OSError:
+        return True
+    if header != SQLITE_HEADER:
+        return not header
+    if path.with_name(f"{path.name}-wal").exists():
+        return True
+    try:
+        uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro&immutable=1"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return True
+    return not tables or {"meta", "collections"} <= tables
+
+
 def files_of(path: Path) -> Iterator[Path]:
     """Yield the files that a state may consist of: the main file and SQLite's -wal and -shm files."""
     for suffix in ("", "-wal", "-shm"):

@@ -129,7 +129,8 @@ def test_pipelines_install_a_tag_with_the_extras_that_they_need() -> None:
     gitlab = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())
     jobs = [github["jobs"][name]["steps"] for name in ("plan", "apply")]
     installs = {step["run"] for steps in jobs for step in steps if step.get("name") == "Install"}
-    (command,) = installs | {line for name in (".install",) for line in gitlab[name]["before_script"]}
+    before = gitlab[".install"]["before_script"]
+    (command,) = installs | {line for line in before if line.startswith("pip ")}
     program, action, requirement = shlex.split(command)
     assert (program, action) == ("pip", "install")
     tag = github["env"]["METALAKE_SYNC_TAG"]
@@ -143,6 +144,20 @@ def test_pipelines_install_a_tag_with_the_extras_that_they_need() -> None:
     assert parsed.extras == {"html", "s3"}
     # The version follows from the tags. The fallback is the version of the coming one.
     assert tag == f"v{pyproject['tool']['setuptools_scm']['fallback_version']}"
+
+
+def test_a_pipeline_without_the_variable_of_the_state_stops(github: Runner, gitlab: Runner) -> None:
+    """Otherwise each job would begin a state of its own on its disk."""
+    workflow = yaml.safe_load((GITOPS / "github-actions.yaml").read_text())
+    assert workflow["env"]["METALAKE_SYNC_STATE"] == "${{ vars.METALAKE_SYNC_STATE }}"
+    # On GitHub, a variable that does not exist is empty.
+    files = {name: str(github.temporary / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    done = github.run(github_step("plan", "Plan"), METALAKE_SYNC_STATE="", **files)
+    assert (done.returncode, "METALAKE_SYNC_STATE is empty" in done.stderr) == (64, True)
+    check = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())[".install"]["before_script"][0]
+    done = gitlab.run(check)
+    assert (done.returncode, "Set the variable METALAKE_SYNC_STATE" in done.stdout) == (64, True)
+    assert gitlab.run(check, METALAKE_SYNC_STATE="s3://acme-state/birds").returncode == 0
 
 
 @pytest.mark.parametrize("pipeline", ["github", "gitlab"])

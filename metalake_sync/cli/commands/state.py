@@ -76,8 +76,8 @@ def backup(flags: ManifestFlags, to: Path | None) -> None:
     """Copy the state. The copy is consistent even while a run writes to the state."""
     from metalake_sync.operations.state import back_up
 
-    if to is not None and to.exists():
-        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
+    if to is not None:
+        _check_new_file(to)
     copy = back_up(flags.engine(), to)
     if flags.as_json:
         echo_json(json.dumps({"copy": str(copy)}))
@@ -156,8 +156,7 @@ def pull(flags: ManifestFlags, to: Path) -> None:
     """Copy the state from where it is into a local file. 'state push' puts it back."""
     from metalake_sync.operations.shared_state import pull as pull_state
 
-    if to.exists():
-        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
+    _check_new_file(to)
     _say_version(flags, f"Copied to {to}", pull_state(flags.engine(), to))
 
 
@@ -189,6 +188,16 @@ def migrate(flags: ManifestFlags, to: str, force: bool, lock_timeout: float) -> 
 
     version = migrate_state(flags.engine(), to, force=force, lock_timeout_s=lock_timeout)
     _say_version(flags, f"Copied to {to}. Write 'state: {to}' into the manifest, or use --state", version)
+
+
+def _check_new_file(to: Path) -> None:
+    """Raise UsageError if a copy cannot be written to a path."""
+    from metalake_sync.state.backends.opening import check_no_near_url
+
+    # A path drops one of the two slashes of a URL, and so looks like one with too few.
+    check_no_near_url(str(to), "the file for the copy")
+    if to.exists():
+        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
 
 
 def _say_version(flags: ManifestFlags, words: str, version: StateVersion) -> None:

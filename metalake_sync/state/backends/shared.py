@@ -20,8 +20,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from metalake_sync.errors import StateDamaged, StateError
+from metalake_sync.errors import StateDamaged, StateError, UsageError
 from metalake_sync.key_stores.base import KeyStore
+from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.state.backends.base import WorkingCopy
 from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
 from metalake_sync.state.database import (
@@ -65,15 +66,19 @@ def copy_path(folder: Path, location: str) -> Path:
 
 
 class SharedBackend:
-    """A `StateBackend` over a key store. `folder`: of the working copy. `open_store`: opens the store.
+    """A `StateBackend` over a key store. `folder`: of the working copy. `open_store`: opens the store. `open_outer`:
+    opens the place that has this one among its keys, if it is a state.
 
     One object serves all commands of a run, because the run that holds the lock opens the state through it.
     """
 
     is_shared = True
 
-    def __init__(self, folder: Path, open_store: Callable[[], KeyStore]) -> None:
+    def __init__(
+        self, folder: Path, open_store: Callable[[], KeyStore], open_outer: Callable[[], KeyStore] | None = None
+    ) -> None:
         self._open_store = open_store
+        self._open_outer = open_outer
         self._opened: KeyStore | None = open_store()
         self.location = self._opened.location
         self.path = copy_path(folder, self.location)
@@ -180,6 +185,7 @@ class SharedBackend:
         waiting: Callable[[str], None] | None = None,
     ) -> Iterator[Lease]:
         self._prepare()
+        self._check_not_inside()
         started = time.monotonic()
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_store)
@@ -192,11 +198,26 @@ class SharedBackend:
             stack.callback(self._forget_lease)
             yield lease
 
+    def _check_not_inside(self) -> None:
+        """Raise UsageError if this place is among the keys of another state."""
+        if self._open_outer is None:
+            return
+        with contextlib.closing(self._open_outer()) as outer:
+            if outer.get(STATE) is None:
+                return
+        raise UsageError(
+            f"the prefix has the keys of the state {outer.location}",
+            where=self.location,
+            remedy="Nothing was done. Use a prefix that is not inside another state.",
+        )
+
     def _forget_lease(self) -> None:
         self._lease = None
 
     def lock_by_hand(self, *, command: str, timeout_s: float = 0.0) -> None:
         """Take the lease, and keep it until it is released by `break_lock`."""
+        check_conditional_writes(self.store)
+        self._check_not_inside()
         lease = Lease(self.store, self.location, command=command, timeout_s=timeout_s, manual=True)
         lease.__enter__()
         if read_id(self.store) is not None:
@@ -281,6 +302,7 @@ class SharedBackend:
 
     def replace_with(self, source: Path) -> None:
         lease = self._require_lease()
+        check_conditional_writes(self.store)
         self._prepare()
         with scratch_folder(self.path) as folder:
             given = folder / "given.db"

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.core.snapshots import CollectionKey, MediaType
-from metalake_sync.errors import StateError, StateLocked, StateUnreachable
+from metalake_sync.errors import StateError, StateLocked, StateUnreachable, UsageError
+from metalake_sync.state.backends.opening import location_around
 from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.state.shared import filling, log, working_copy
 from metalake_sync.state.shared import lease as leases
@@ -685,3 +686,61 @@ def test_a_run_reads_the_contents_of_the_store_once(
         with StateStore(backend):
             # The segment shows that the copy is an earlier moment of this log.
             assert calls == ["state.json", "keys ", "log/000000000002"]
+
+
+# Which places can have a state.
+
+
+@pytest.mark.parametrize("how", ["apply", "state lock", "state push"])
+def test_a_store_that_creates_a_key_twice_is_refused_before_anything_is_written(
+    machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    with StateStore(tmp_path / "given.db") as state, state.write():
+        state.advance_serial()
+
+    def overwrite(key: str, body: bytes) -> bool:
+        store.put(key, body)
+        return True
+
+    monkeypatch.setattr(store, "create", overwrite)
+    backend = machine("one")
+    with pytest.raises(StateError, match="two creations of one key"):
+        if how == "state lock":
+            backend.lock_by_hand(command=how)
+        elif how == "state push":
+            with backend.lock(command=how):
+                backend.replace_with(tmp_path / "given.db")
+        else:
+            write(backend, "a")
+    assert [key for key in store.keys("") if not key.startswith("lease/")] == []
+    assert how != "state lock" or store.keys("lease/") == []
+
+
+def test_a_place_among_the_keys_of_another_state_is_refused(
+    machine: Machine, store: FolderKeyStore, tmp_path: Path
+) -> None:
+    inner = FolderKeyStore(tmp_path / "inner")
+    backend = SharedBackend(tmp_path / "two", lambda: inner, lambda: store)
+    write(backend, "no state is around it yet")
+    write(machine("one"), "a")
+    before = inner.keys("")
+    with pytest.raises(UsageError, match="has the keys of the state"):
+        write(backend, "b")
+    with pytest.raises(UsageError, match="has the keys of the state"):
+        backend.lock_by_hand(command="state lock")
+    assert inner.keys("") == before
+
+
+@pytest.mark.parametrize(
+    ("location", "outer"),
+    [
+        ("s3://acme/birds/log", "s3://acme/birds"),
+        ("s3://acme/birds/log/", "s3://acme/birds"),
+        ("s3://acme/backup", "s3://acme"),
+        ("postgresql://host/states/birds/lease?sslmode=require", "postgresql://host/states/birds?sslmode=require"),
+        ("s3://acme/birds", None),
+        ("s3://log", None),
+    ],
+)
+def test_which_state_can_be_around_a_place(location: str, outer: str | None) -> None:
+    assert location_around(location) == outer
