@@ -35,7 +35,7 @@ from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.planner import PlannedRun, Planner
 from metalake_sync.planning.run_options import START_RETRY_TIMEOUT_S, RunOptions
-from metalake_sync.planning.state_ownership import check_shared_owner, claim_state, notes_on_repository
+from metalake_sync.planning.state_ownership import check_owner, check_shared_owner, claim_state, notes_on_repository
 from metalake_sync.planning.written_names import (
     MetadataCheck,
     MetadataNames,
@@ -188,7 +188,7 @@ class Engine:
         ):
             of_state = notes_on_repository(state, self.manifest)
             if not self.downloads_only:
-                claim_state(state, self.manifest)
+                check_owner(state, self.manifest)
             tally = RequestCounter()
             started_at_ns = time.time_ns()
             run_id = new_run_id()
@@ -241,6 +241,8 @@ class Engine:
                         stop_if_blocked(planned.plan)
                     require_approval(planned.plan, timed)
                     raise_objection(check, planned.plan.manifest)
+                    if not self.downloads_only:
+                        claim_state(state, self.manifest)
                     partial = self.options.partial or only is not None or approved is not None
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)
                 self._delete_old_runs(state)

@@ -23,30 +23,50 @@ REPOSITORY = "repository"
 """In the owner of a shared state: the address of the repository, if it has one."""
 
 
-def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
-    """Record that the state belongs to this manifest. If the former manifest does not exist any more, take over.
+def check_owner(state: StateStore, manifest: LoadedManifest) -> None:
+    """Raise GuardStopped if another manifest that still exists uses the state.
 
-    Raises GuardStopped if another manifest that still exists uses the state. A manifest that is not a file, such as
-    standard input, does not claim the state and is accepted.
+    A manifest that is not a file, such as standard input, is accepted.
     """
     source = Path(os.path.abspath(manifest.source))
     if manifest.stream or not source.exists():
         return
     if state.is_shared:
         check_shared_owner(state, manifest)
+        return
+    owner = state.learned(OWNER)
+    if owner in (None, _local_owner(state, source)):
+        return
+    theirs = Path(os.path.normpath(os.path.join(_folder(state), owner or "")))
+    if theirs.exists() and not _same_text(theirs, source):
+        raise _of_another(str(theirs), state)
+
+
+def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
+    """Record that the state belongs to this manifest, also if the former manifest does not exist any more.
+
+    Call it after `check_owner`, and only for a run that is carried out: a refused run must not silence the warning of
+    the next one. A manifest that is not a file, such as standard input, does not claim the state.
+    """
+    source = Path(os.path.abspath(manifest.source))
+    if manifest.stream or not source.exists():
+        return
+    if state.is_shared:
         key, mine = SHARED_OWNER, _shared_owner(manifest, source)
-        owner = state.learned(key)
     else:
-        folder = os.path.abspath(state.path.parent)
-        key, mine = OWNER, os.path.relpath(source, folder)
-        owner = state.learned(key)
-        if owner not in (None, mine):
-            theirs = Path(os.path.normpath(os.path.join(folder, owner or "")))
-            if theirs.exists() and not _same_text(theirs, source):
-                raise _of_another(str(theirs), state)
+        key, mine = OWNER, _local_owner(state, source)
+    owner = state.learned(key)
     if owner != mine and not (owner is not None and _is_less(mine, owner)):
         with state.write():
             state.learn(key, mine)
+
+
+def _folder(state: StateStore) -> str:
+    return os.path.abspath(state.path.parent)
+
+
+def _local_owner(state: StateStore, source: Path) -> str:
+    return os.path.relpath(source, _folder(state))
 
 
 def _is_less(mine: str, owner: str) -> bool:

@@ -265,6 +265,11 @@ def test_the_same_path_in_another_repository_is_a_warning(runner: Runner) -> Non
     second.good("apply", "manifest.yaml")
     clone_of(second, "fish")
     assert len(warnings(second)) == 1
+    # A run that is refused does not count as one of this repository.
+    (second.folder / "images/a.png").unlink()
+    assert second.run("apply", "manifest.yaml").code == 7
+    assert len(warnings(second)) == 1
+    second.images("a.png")
     # A repository that was moved is warned once.
     second.good("apply", "manifest.yaml")
     assert warnings(second) == []
