@@ -76,8 +76,9 @@ class Explorer:
         self._palette = Palette()
         self._names: OrderedDict[tuple[str, str, int], tuple[str, int, int]] = OrderedDict()
         """Id, unique name and size in pixels → name in the cache, width and height of the displayed image."""
-        self._sets: OrderedDict[tuple[str, str, int], tuple[float, dict[str, list[Any]], bool]] = OrderedDict()
-        """Collection, operation and page → when it was read, its sets, and whether it is the last page."""
+        self._sets: OrderedDict[tuple[int, str, str, int], tuple[float, dict[str, list[Any]], bool]] = OrderedDict()
+        """How often the lake was opened, collection, operation and page → when it was read, its sets, and whether it is
+        the last page."""
 
     # Lists.
 
@@ -190,7 +191,7 @@ class Explorer:
         return None
 
     def _set_page(self, collection_id: str, operation: str, page: int) -> tuple[Mapping[str, list[Any]], bool]:
-        key = (collection_id, operation, page)
+        key = (self._reader.opened, collection_id, operation, page)
         with self._lock:
             known = self._sets.get(key)
             if known is not None and time.monotonic() - known[0] < SETS_KEPT_S:

@@ -6,6 +6,7 @@ Owns: the routes below `/lake`, and their addresses. Must not: read a lake (`exp
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar, get_args
@@ -37,6 +38,7 @@ PARAMETERS = ("type", "collection", "q", "annotated", "from", "to", "sort", "ord
 """The values of an address that say what is listed and drawn."""
 
 QUERY_LENGTH = 2000
+_COLLECTION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_SORT = ItemSort("name", "asc")
 
 ResultT = TypeVar("ResultT")
@@ -181,7 +183,7 @@ class ExplorerPages:
     async def _shapes(self, request: web.Request, operation: str, item: Item) -> tuple[tuple[Any, ...], bool]:
         """Return the shapes to draw, and whether they could not be found."""
         collection_id = request.query.get("in", "")
-        if not collection_id or operation == NO_OPERATION:
+        if not _COLLECTION_ID.fullmatch(collection_id) or operation == NO_OPERATION:
             return (), False
         found = await self._read(lambda: self._explorer.shapes(collection_id, item.unique_name, operation))
         return (found, False) if found is not None else ((), True)

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from metalake_sync.engine import Engine
 from metalake_sync.errors import GuardStopped
@@ -24,6 +25,9 @@ THREADS = 4
 IDLE_S = 60.0
 IDLE_EMBEDDED_S = 1.0
 """How long a lake stays open that no page reads."""
+
+RETRY_TIMEOUT_S = 5.0
+"""How long a page retries an unreachable lake."""
 
 WAIT_S = 30.0
 """How long a page waits for the end of a plan that has an embedded lake open."""
@@ -66,6 +70,8 @@ class LakeReader:
         self._stack = contextlib.ExitStack()
         self._users = 0
         self._is_held = False
+        self.opened = 0
+        """How often the lake was opened. What was read before may be outdated."""
         self._uses = 0
         """How often the lake was used, so that a timer sees whether it was used since."""
         self._timer: threading.Timer | None = None
@@ -110,10 +116,13 @@ class LakeReader:
 
     def _opened(self) -> OpenLake:
         engine = self._open_engine()
+        # A page waits for the lake, and so does everything that needs the lock.
+        engine = replace(engine, options=replace(engine.options, retry_for_s=RETRY_TIMEOUT_S))
         with contextlib.ExitStack() as stack:
             lake = OpenLake(engine, stack.enter_context(engine.reach()))
             stack.callback(lake.close)
             self._stack = stack.pop_all()
+        self.opened += 1
         return lake
 
     def _close_later(self, uses: int) -> None:
@@ -136,7 +145,7 @@ class LakeReader:
         self._stack.close()
 
     def forget(self) -> None:
-        """Close the lake, so that the next page reads the manifest again."""
+        """Close the lake, so that the next page reads the manifest and the lake again."""
         with self._changed:
             self._changed.wait_for(lambda: not self._users)
             self._close()

@@ -232,6 +232,7 @@ class Workspace:
     def _after(self, run: Run) -> None:
         """Compare the folders with the records again after a run, and forget the decisions that it carried out."""
         run.wait()
+        self.lake.forget()
         if run.state == "done":
             for key in run.shown.decisions:
                 self.decisions.pop(key, None)

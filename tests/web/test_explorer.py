@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+from metalake_sync.web import lake_reader
 from metalake_sync.web.explorer import PAGE_ITEMS
 from tests.embedded_lake.talk import box, image_set, png
 from tests.end_to_end.world import BIRDS, World, boxes
@@ -257,3 +259,46 @@ def test_a_collection_of_100_000_files_is_paged(world: World) -> None:
         assert world.lake.requests.of("download_annotations") == 40
         site.page(last[-2]["url"] + "&operation=people&part=1")
         assert world.lake.requests.of("download_annotations") == 40
+
+
+def test_after_a_run_the_new_sets_are_drawn(site: Site, annotated: World) -> None:
+    address = item_address(site, "gull.png", operation="people")
+    assert [one["path"] for one in site.json(address)["drawn"]["strokes"]] == ["M1 1h5v5h-5z"]
+    annotated.write("people.json", boxes(crow_png=[[10, 5, 20, 10], [40, 30, 9, 9]], gull_png=[[2, 3, 5, 5]]))
+    site.planned()
+    assert site.applied()["state"] == "done"
+    drawn = site.wait(address, lambda one: one["drawn"]["strokes"][0]["path"] != "M1 1h5v5h-5z")["drawn"]
+    assert [one["path"] for one in drawn["strokes"]] == ["M2 3h5v5h-5z"]
+
+
+def test_an_unreachable_lake_is_explained_and_found_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_reader, "RETRY_TIMEOUT_S", 0.0)
+    world.images("a.png")
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    manifest = (world.folder / "manifest.yaml").read_text()
+    with served(world) as site:
+        site.enter()
+        world.write("manifest.yaml", manifest.replace("${LAYERNEXT_URL}", "http://127.0.0.1:9"))
+        answer = site.get(GRID)
+        assert answer.status == 502
+        assert "Traceback" not in answer.text
+        world.write("manifest.yaml", manifest)
+        assert items(site, GRID) == ["a.png"]
+
+
+@pytest.mark.parametrize("given", ["..", "../../api", "a/b", "%2e%2e", "x" * 65, "id?x=1"])
+def test_a_collection_id_of_an_address_is_no_path(site: Site, annotated: World, given: str) -> None:
+    address = f"/lake/item?unique_name=birds_crow.png&operation=people&in={quote(given, safe='')}"
+    annotated.lake.requests.clear()
+    assert site.json(address)["drawn"]["strokes"] == []
+    assert annotated.lake.requests.of("download_annotations") == 0
+
+
+def test_long_values_of_an_address_are_cut_and_many_tiles_are_answered(site: Site, annotated: World) -> None:
+    assert site.get("/lake?collection=" + "x" * 10_000).status in (400, 414)
+    assert site.get("/lake?type=image&q=" + quote("\u202e<svg onload=alert(1)>" * 100)).status == 400
+    tile = item_address(site, "crow.png", operation="people", part="1")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: site.get(tile), range(200)))
+    assert {(one.status, one.body) for one in answers} == {(200, answers[0].body)}
