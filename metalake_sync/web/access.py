@@ -6,14 +6,27 @@ page.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import os
 import secrets
+import stat
+from dataclasses import field
+from hashlib import sha256
 
 from aiohttp import web
 
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 
 TOKEN_BYTES = 32
+
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - they are recognized
+PASSWORD_LENGTH = 12
+"""The minimum number of characters of a password."""
+
+PASSWORD_LIMIT = 1024
+WRONG_PASSWORD_DELAY_S = 1.0
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -43,13 +56,26 @@ class Refused(Exception):
         self.remedy = remedy
 
 
-class Access:
-    """One server's token and session. `host` and `port`: where it listens."""
+@dataclass(frozen=True, slots=True)
+class RemoteAccess:
+    """How other machines may use the server."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    password: str = field(repr=False)
+    names: tuple[str, ...] = ()
+    """The names under which browsers reach it, as NAME or NAME:PORT."""
+
+
+class Access:
+    """One server's token and session. `host` and `port`: where it listens. `remote`: None for this machine only."""
+
+    def __init__(self, host: str, port: int, remote: RemoteAccess | None = None) -> None:
+        own = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        names = tuple(name.lower() for name in remote.names) if remote is not None else ()
+        self.authority = names[0] if names and host in WILDCARDS else own
         """Host and port of the first address."""
-        self._hosts = {self.authority, f"localhost:{port}"}
+        self._hosts = {own, f"localhost:{port}", *names, *(f"{name}:{port}" for name in names if ":" not in name)}
+        self._remote = remote
+        self._signing_in = asyncio.Lock()
         self._token: str | None = secrets.token_urlsafe(TOKEN_BYTES)
         self._session = secrets.token_urlsafe(TOKEN_BYTES)
         # Cookies do not distinguish ports, and two servers may run on one machine.
@@ -62,7 +88,7 @@ class Access:
 
     def check_host(self, request: web.Request) -> None:
         """Refuse requests for another host: a name of another site may resolve to this machine (DNS rebinding)."""
-        if request.headers.getall("Host", []) not in [[host] for host in self._hosts]:
+        if [host.lower() for host in request.headers.getall("Host", [])] not in [[host] for host in self._hosts]:
             raise Refused(
                 421,
                 "this server has another name",
@@ -81,9 +107,29 @@ class Access:
         self._token = None
         return self._session
 
+    @property
+    def has_password(self) -> bool:
+        """Whether browsers may sign in with a password."""
+        return self._remote is not None
+
+    async def sign_in(self, password: str) -> str:
+        """Return the value of the session cookie for the password. Each wrong one delays all others by a second."""
+        if self._remote is None:
+            raise Refused(404, "this server has no password", "Open the address that it printed.")
+        async with self._signing_in:
+            given, expected = (sha256(one.encode()).digest() for one in (password, self._remote.password))
+            if not secrets.compare_digest(given, expected):
+                await asyncio.sleep(WRONG_PASSWORD_DELAY_S)
+                raise Refused(403, "the password is wrong", "Use the one in the file of '--password-file'.")
+        return self._session
+
+    def has_session(self, request: web.Request) -> bool:
+        """Return whether a request has the session cookie."""
+        return secrets.compare_digest(self._session.encode(), request.cookies.get(self.cookie, "").encode())
+
     def check_session(self, request: web.Request) -> None:
         """Refuse requests without the session cookie."""
-        if not secrets.compare_digest(self._session.encode(), request.cookies.get(self.cookie, "").encode()):
+        if not self.has_session(request):
             raise Refused(
                 403,
                 "this browser has no session with the server",
@@ -98,11 +144,30 @@ class Access:
         """
         if request.method in READS:
             return
-        own = f"http://{request.headers['Host']}"
+        # A proxy in front of a server for other machines ends TLS.
+        schemes = ("http", "https") if self._remote is not None else ("http",)
+        own = [f"{scheme}://{request.headers['Host'].lower()}" for scheme in schemes]
         origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-        trusted = site == "same-origin" and origin in (None, "null", own) if site is not None else origin == own
+        trusted = site == "same-origin" and origin in (None, "null", *own) if site is not None else origin in own
         if not trusted:
             raise Refused(403, "the request comes from another site", "Use the buttons of this server's own pages.")
+
+
+def read_password(path: str) -> str:
+    """Return the first line of a file that only its owner can read. Raises UsageError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            password = file.readline(PASSWORD_LIMIT).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"the password cannot be read ({reason})", where=path, remedy="Correct the path.") from None
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise UsageError("other users can read the password", where=path, remedy=f"Run: chmod 600 {path}.")
+    if len(password) < PASSWORD_LENGTH:
+        remedy = "Write a longer one into the file, such as the output of 'openssl rand -base64 24'."
+        raise UsageError(f"the password has fewer than {PASSWORD_LENGTH} characters", where=path, remedy=remedy)
+    return password
 
 
 def check_loopback(host: str, option: str = "--host") -> None:
@@ -114,7 +179,7 @@ def check_loopback(host: str, option: str = "--host") -> None:
     if not local:
         raise UsageError(
             f"'{option} {host}' is not a loopback address",
-            remedy="The page is for this machine only. Use 127.0.0.1, or an SSH tunnel from another machine.",
+            remedy="Use 127.0.0.1 and an SSH tunnel from another machine. For 'ui', see also '--allow-remote'.",
         )
 
 

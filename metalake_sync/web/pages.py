@@ -113,7 +113,11 @@ class Pages:
             self._access.check_origin(request)
             if request.method == "GET" and request.path == "/" and "token" in request.query:
                 return self._enter(request.query["token"])
+            if self._access.has_password and request.path == "/login":
+                return await self._sign_in(request)
             if not request.path.startswith("/static/"):
+                if self._access.has_password and request.method == "GET" and not self._access.has_session(request):
+                    return see_other("/login")
                 self._access.check_session(request)
             return await handler(request)
         except Refused as error:
@@ -136,6 +140,20 @@ class Pages:
         session = self._access.exchange(token)
         response = html(render("enter.html.j2", self._answers.frame("")))
         response.set_cookie(self._access.cookie, session, path="/", httponly=True, samesite="Strict")
+        return response
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        """Ask for the password, or exchange it for the session's cookie."""
+        if request.method != "POST":
+            return html(render("login.html.j2", {"problem": ""}))
+        try:
+            session = await self._access.sign_in(str((await request.post()).get("password", "")))
+        except Refused as error:
+            return html(render("login.html.j2", {"problem": f"{error.message}. {error.remedy}"}), error.status)
+        response = see_other("/")
+        # A browser that came by TLS must not send the cookie without it.
+        secure = request.headers.get("Origin", "").startswith("https:")
+        response.set_cookie(self._access.cookie, session, path="/", httponly=True, samesite="Strict", secure=secure)
         return response
 
     async def overview(self, request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from metalake_sync.server_thread import ServerThread, cannot_listen, serve_until_signal
-from metalake_sync.web.access import Access, add_headers, check_loopback
+from metalake_sync.web.access import Access, RemoteAccess, add_headers, check_loopback
 from metalake_sync.web.pages import Pages
 from metalake_sync.web.workspace import Workspace
 
@@ -31,15 +31,18 @@ _http_log.propagate = False
 
 
 @contextlib.asynccontextmanager
-async def running(workspace: Workspace, host: str, port: int, option: str = "--port") -> AsyncIterator[str]:
+async def running(
+    workspace: Workspace, host: str, port: int, option: str = "--port", remote: RemoteAccess | None = None
+) -> AsyncIterator[str]:
     """Serve during the block, and yield the first address, with its token. Raises UsageError for an unusable address.
-    `option`: the option of the command line that sets the port.
+    `option`: the option of the command line that sets the port. `remote`: None for this machine only.
 
     Closes the workspace at the end: a run is cancelled, and what it finished is recorded.
     """
-    check_loopback(host)
+    if remote is None:
+        check_loopback(host)
     listening = _listen(host, port, option)
-    access = Access(host, listening.getsockname()[1])
+    access = Access(host, listening.getsockname()[1], remote)
     pages = Pages(workspace, access)
     app = web.Application(middlewares=[pages.guard], client_max_size=REQUEST_BYTES, logger=_http_log)
     app.on_response_prepare.append(add_headers)
@@ -71,20 +74,33 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
         raise cannot_listen(host, port, error, option) from None
 
 
-def serve_until_stopped(workspace: Workspace, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `announce`: receives the first address."""
+def serve_until_stopped(
+    workspace: Workspace,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+    remote: RemoteAccess | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. `announce`: receives the first address. `remote`: None for this machine only."""
 
-    serve_until_signal(lambda: running(workspace, host, port), announce)
+    serve_until_signal(lambda: running(workspace, host, port, remote=remote), announce)
 
 
 class UiServer(ServerThread):
     """The server in a thread, as a context manager. `address`: the first address, with its token."""
 
-    def __init__(self, workspace: Workspace, host: str = "127.0.0.1", port: int = 0, option: str = "--port") -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        option: str = "--port",
+        remote: RemoteAccess | None = None,
+    ) -> None:
         super().__init__("ui")
         self.workspace = workspace
         self.address = ""
-        self._where = host, port, option
+        self._where = host, port, option, remote
 
     def serving(self) -> contextlib.AbstractAsyncContextManager[str]:
         return running(self.workspace, *self._where)

@@ -16,6 +16,7 @@ from metalake_sync.core.events import EventSink
 from metalake_sync.engine import Engine
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.web.access import RemoteAccess
 from metalake_sync.web.server import UiServer
 from metalake_sync.web.workspace import Workspace
 from tests.end_to_end.world import World
@@ -137,9 +138,14 @@ def opener(world: World, options: RunOptions | None = None) -> Callable[..., Eng
 
 @contextlib.contextmanager
 def served(
-    world: World, *, read_only: bool = False, options: RunOptions | None = None, name: str = "birds"
+    world: World,
+    *,
+    read_only: bool = False,
+    options: RunOptions | None = None,
+    name: str = "birds",
+    remote: RemoteAccess | None = None,
 ) -> Iterator[Site]:
     """Serve a world's manifest. The client has no cookie yet."""
     workspace = Workspace(name, opener(world, options), words(), read_only=read_only)
-    with UiServer(workspace) as server:
+    with UiServer(workspace, remote=remote) as server:
         yield Site(server)

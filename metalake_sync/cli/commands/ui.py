@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metalake_sync.core.events import EventSink
     from metalake_sync.engine import Engine
     from metalake_sync.state.runs import ActionRow, Values
+    from metalake_sync.web.access import RemoteAccess
     from metalake_sync.web.words import ActionWords, Words
 
 
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 @option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 selects a free one.")
 @option("--read-only", is_flag=True, help="Show plans and history, and apply or revert nothing.")
+@option(
+    "--allow-remote",
+    is_flag=True,
+    help="Serve other machines too, after they sign in with the password. Use it behind a proxy with TLS.",
+)
+@option("--password-file", metavar="FILE", help="File with the password on its first line, for --allow-remote.")
+@option(
+    "--public-host",
+    "public_hosts",
+    multiple=True,
+    metavar="NAME[:PORT]",
+    help="A name under which browsers of other machines reach the server. Can be given several times.",
+)
 @option("--open", "open_browser", is_flag=True, help="Open the address in the default browser.")
 @option(
     "--max-delete",
@@ -40,13 +54,17 @@ def ui_command(
     host: str,
     port: int,
     read_only: bool,
+    allow_remote: bool,
+    password_file: str | None,
+    public_hosts: tuple[str, ...],
     open_browser: bool,
     max_delete: str | None,
 ) -> None:
     """Show a manifest in the browser: its status, plans with images, runs and history. Apply plans there.
 
     The command prints an address whose token is valid once, for the browser that opens it. It serves this machine only,
-    until Ctrl-C or SIGTERM. A run that is active then is cancelled; what it finished is recorded.
+    unless --allow-remote is given, until Ctrl-C or SIGTERM. A run that is active then is cancelled; what it finished is
+    recorded.
     """
     from metalake_sync.manifest.reading import is_stream
     from metalake_sync.report.pages import need_libraries
@@ -58,6 +76,7 @@ def ui_command(
             what = "standard input" if source == "-" else f"'{source}' is a pipe, which"
             raise UsageError(f"{what} cannot be read again for each plan", remedy="Write its content to a file.")
     need_libraries("the pages need", "ui")
+    remote = _remote_access(host, password_file, public_hosts, allowed=allow_remote)
     options = replace(run.options(), max_delete=max_delete_of(max_delete))
 
     def open_engine(emit: EventSink, is_cancelled: Callable[[], bool] | None) -> Engine:
@@ -75,7 +94,28 @@ def ui_command(
         if open_browser:
             webbrowser.open(address)
 
-    serve_until_stopped(Workspace(manifest.name, open_engine, words(), read_only=read_only), host, port, announce)
+    serve_until_stopped(
+        Workspace(manifest.name, open_engine, words(), read_only=read_only), host, port, announce, remote
+    )
+
+
+def _remote_access(
+    host: str, password_file: str | None, names: tuple[str, ...], *, allowed: bool
+) -> RemoteAccess | None:
+    """Return how other machines may use the server, or None. Raises UsageError for options that do not fit."""
+    from metalake_sync.web.access import WILDCARDS, RemoteAccess, read_password
+
+    if not allowed:
+        for flag, given in (("--password-file", password_file), ("--public-host", names)):
+            if given:
+                raise UsageError(f"'{flag}' needs '--allow-remote'", remedy="Add it, or remove the option.")
+        return None
+    if password_file is None:
+        raise UsageError("'--allow-remote' needs a password", remedy="Write one to a file, and add '--password-file'.")
+    if host in WILDCARDS and not names:
+        remedy = "Add '--public-host' with the name that browsers use."
+        raise UsageError(f"'--host {host}' does not tell the names of the server", remedy=remedy)
+    return RemoteAccess(read_password(password_file), names)
 
 
 def words() -> Words:
