@@ -9,12 +9,13 @@ records come from.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from metalake_sync.annotations.formats import format_named
+from metalake_sync.annotations.formats import format_named, readable_formats
 from metalake_sync.annotations.formats.base import OutputFormat, WriteReport
 from metalake_sync.annotations.formats.values import is_single_line, raw_bytes, raw_value
 from metalake_sync.annotations.frames import to_fractions, to_pixels
@@ -22,6 +23,7 @@ from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.sources.names import folded
 from metalake_sync.sources.scratch import Spool
 
 SizeOf = Callable[[str], Size | None]
@@ -32,22 +34,28 @@ _LENGTH_BYTES = 8
 
 
 def write_records(
-    records: Iterable[ImageRecord], format: str, folder: Path, size_of: SizeOf = lambda _: None
+    records: Iterable[ImageRecord],
+    format: str,
+    folder: Path,
+    size_of: SizeOf = lambda _: None,
+    *,
+    reserved: Collection[str] = (),
 ) -> WriteReport:
     """Write records, one for each image, as they come. The folder is created if it does not exist.
 
-    Class ids are in the order of `class_order`. Raises SyncError where the folder can't be written.
+    `reserved`: names of other files that the caller writes beside them. Class ids are in the order of `class_order`.
+    Raises SyncError where the folder can't be written.
     """
     output = format_named(format).output()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if output.class_ids:
-            with contextlib.closing(ClassedRecords(output, size_of)) as classed:
+            with contextlib.closing(ClassedRecords(output, size_of, reserved)) as classed:
                 for record in records:
                     classed.take(record)
                 classed.write(folder, class_order([classed.labels]))
             return classed.report
-        fitting = Fitting(output, size_of)
+        fitting = Fitting(output, size_of, reserved)
         with output.writer(folder, ()) as writer:
             for record in records:
                 fitted = fitting.fit(record)
@@ -78,8 +86,14 @@ class Fitting:
 
     output: OutputFormat
     size_of: SizeOf
+    reserved: Collection[str] = ()
+    """Names of other files beside the annotation files. The annotation file of an image gets none of them."""
     report: WriteReport = field(default_factory=WriteReport)
     _stems: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        own = frozenset(map(folded, (*self.output.file_names, *self.reserved)))
+        self.reserved = own | _side_files() if self.output.image_file_extension is not None else own
 
     def fit(self, record: ImageRecord) -> ImageRecord | None:
         """Return what the format holds of a record, in the format's unit; None if it can't hold the record at all."""
@@ -95,7 +109,7 @@ class Fitting:
         return replace(fitted, shapes=shapes)
 
     def _has_a_file_name(self, image: str) -> bool:
-        """Whether a file inside the folder can have the image's name, and no other image takes that file."""
+        """Whether a file inside the folder can have the image's name, and nothing else takes that file."""
         path = PurePosixPath(image)
         parts = path.parts
         if (
@@ -107,8 +121,12 @@ class Fitting:
         ):
             self.report.lose("images whose name can't be a file name; they are left out", image)
             return False
+        if folded(f"{path.stem}{self.output.image_file_extension}") in self.reserved:
+            what = "images whose annotation file would have the name of a file that describes the folder"
+            self.report.lose(f"{what}; they are left out", image)
+            return False
         stem = str(path.with_suffix(""))
-        other = self._stems.setdefault(stem.casefold(), image)
+        other = self._stems.setdefault(folded(stem), image)
         if other != image:
             self.report.lose("images that differ from another one only in their extension; they are left out", image)
             return False
@@ -134,6 +152,12 @@ class Fitting:
         return self.output.fit_shape(shape, image, self.report)
 
 
+@functools.cache
+def _side_files() -> frozenset[str]:
+    """The names that readers of a folder take for something else than annotations."""
+    return frozenset(folded(name) for one in readable_formats() for name in one.side_files)
+
+
 # Class ids.
 
 
@@ -150,13 +174,13 @@ class ClassedRecords:
     """Records for a format with class ids. Take all records, then write them with the classes of all sets that belong
     together. Close it."""
 
-    def __init__(self, output: OutputFormat, size_of: SizeOf) -> None:
+    def __init__(self, output: OutputFormat, size_of: SizeOf, reserved: Collection[str] = ()) -> None:
         assert output.class_ids
         self.labels: set[str] = set()
         """The labels of all shapes that the format holds."""
         self._output = output
         self._size_of = size_of
-        self._fitting = Fitting(output, size_of)
+        self._fitting = Fitting(output, size_of, reserved)
         self._spool = Spool()
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metalake_sync.annotations.entries import SourceFile
@@ -27,6 +27,7 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_resolutions
 from metalake_sync.remote.transfers.partial import FOLDER
 from metalake_sync.sources.image_headers import image_size
+from metalake_sync.sources.names import folded
 
 PAGE_SIZE = 250
 """Images per page, as the vendor's client requests them."""
@@ -39,7 +40,8 @@ class AnnotationDownload:
     """The annotations of one collection. Read them, then write them, then close this.
 
     `filenames`: unique name → file name in the folder. Other images are left out. `root`: the folder. `to_come`:
-    missing images will be downloaded, so that their annotations are written for comparison only.
+    missing images will be downloaded, so that their annotations are written for comparison only. `reserved`: names of
+    other files that the download writes into the folder.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class AnnotationDownload:
         root: Path,
         *,
         to_come: bool,
+        reserved: Collection[str] = (),
     ) -> None:
         self._client = client
         self._collection_id = collection_id
@@ -58,11 +61,12 @@ class AnnotationDownload:
         self._filenames = filenames
         self._root = root
         self._to_come = to_come
+        self._reserved = reserved
         self._sizes: dict[str, Size] = {}
         self._unread: list[str] = []
         self._format = format_named(wanted.format)
         self._output = self._format.output()
-        self._classed = ClassedRecords(self._output, self._size_of) if self._output.class_ids else None
+        self._classed = ClassedRecords(self._output, self._size_of, reserved) if self._output.class_ids else None
         self.images = 0
         self.labels: set[str] = set()
         """The labels of all shapes in the collection, also of images that are not downloaded. Known after reading.
@@ -98,12 +102,12 @@ class AnnotationDownload:
             report = self._classed.report
         else:
             size_of = self._size_of if self._output.sizes is not SizeUse.UNUSED else lambda _: None
-            report = write_records(self._read(seen), self._wanted.format, folder, size_of)
+            report = write_records(self._read(seen), self._wanted.format, folder, size_of, reserved=self._reserved)
         losses = list(report.lines())
         if self._unread:
             losses.append(f"images whose annotations can't be read; left out: {len(self._unread)}, {self._unread[0]}")
-        images = set(self._filenames.values())
-        clashing = [path for path in files_below(folder) if path in images]
+        images = set(map(folded, self._filenames.values()))
+        clashing = [path for path in files_below(folder) if folded(path) in images]
         for path in clashing:
             (folder / path).unlink()
         if clashing:

@@ -32,8 +32,8 @@ from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
 from metalake_sync.core.snapshots import CollectionKey, RemoteFile
 from metalake_sync.downloads.annotation_files import AnnotationDownload, files_below, files_that_differ
 from metalake_sync.downloads.classes import default_order, labels_not_in, order_of
-from metalake_sync.downloads.metadata_file import FILE as METADATA_FILE
-from metalake_sync.downloads.metadata_file import fields_to_read, write_metadata
+from metalake_sync.downloads.metadata_file import FILES as METADATA_FILES
+from metalake_sync.downloads.metadata_file import fields_to_read, metadata_file_for, write_metadata
 from metalake_sync.downloads.stale import StaleFiles, find_stale, unsettled
 from metalake_sync.downloads.walk import DownloadWalk
 from metalake_sync.lazy_dataclass import dataclass
@@ -192,9 +192,9 @@ class DownloadObserver:
                 (folder / output.index_file).unlink(missing_ok=True)
         if spec.metadata is not None:
             fields = fields_to_read(spec.metadata, self.known_fields())
-            write_metadata(
-                self.client, filenames, fields, folder, self._seen(f"reading metadata of {_shown(spec.key)}")
-            )
+            seen = self._seen(f"reading metadata of {_shown(spec.key)}")
+            for name in _metadata_files(spec):
+                write_metadata(self.client, filenames, fields, folder / name, seen)
         return tuple(files_below(folder))
 
     def _find_stale(
@@ -257,6 +257,7 @@ class DownloadObserver:
             walk.filenames,
             self.base_dir / spec.to,
             to_come=to_come,
+            reserved=_metadata_files(spec),
         )
 
     def compare_files(self, spec: DownloadSpec, images: int, written: Path) -> Iterator[DownloadAnnotations]:
@@ -266,7 +267,7 @@ class DownloadObserver:
         """
         root = self.base_dir / spec.to
         for path in files_that_differ(written, root):
-            changed = Reason.METADATA_CHANGED if path == METADATA_FILE else Reason.ANNOTATIONS_CHANGED
+            changed = Reason.METADATA_CHANGED if path in METADATA_FILES else Reason.ANNOTATIONS_CHANGED
             reason = changed if (root / path).exists() else Reason.NEW
             yield DownloadAnnotations(spec.key, os.path.join(spec.to, path), images, reason)
 
@@ -295,7 +296,14 @@ class DownloadObserver:
 
 def _reserved_names(spec: DownloadSpec) -> tuple[str, ...]:
     of_format = format_named(spec.annotations.format).output().file_names if spec.annotations else ()
-    return (*of_format, *((METADATA_FILE,) if spec.metadata is not None else ()))
+    return (*of_format, *_metadata_files(spec))
+
+
+def _metadata_files(spec: DownloadSpec) -> tuple[str, ...]:
+    """Return the name of the metadata file of a download, if it has one."""
+    if spec.metadata is None:
+        return ()
+    return (metadata_file_for(spec.annotations.format if spec.annotations is not None else None),)
 
 
 def writes_files(spec: DownloadSpec, annotations: AnnotationDownload | None) -> bool:

@@ -251,8 +251,9 @@ class Download(Selection):
     splits: Splits | None = Field(None, description="Divide the files into folders such as train, val and test.")
     metadata: bool = Field(
         False,
-        description="Also write metadata.json, which 'file_metadata' reads: the Tags of each file, the fields that this"
-        " manifest wrote into the lake, and 'metadata_fields'. Costs a call for each file.",
+        description="Also write metadata.json (metadata.jsonl beside annotations with a JSON file for each image),"
+        " which 'file_metadata' reads: the Tags of each file, the fields that this manifest wrote into the lake, and"
+        " 'metadata_fields'. Costs a call for each file.",
     )
     metadata_fields: list[Text] = Field(
         default=[], description="More fields for 'metadata', because the lake does not list the fields that it has."

@@ -234,6 +234,26 @@ def test_only_declared_files_are_written(name: str, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == own | set(output.file_names)
 
 
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name not in IN_ONE_FILE])
+def test_no_annotation_file_replaces_or_becomes_a_file_that_describes_the_folder(name: str, tmp_path: Path) -> None:
+    output = format_named(name).output()
+    extension = output.image_file_extension
+    assert extension is not None
+    described = {*output.file_names, *(side for one in formats() for side in one.side_files), f"notes{extension}"}
+    stems = sorted(Path(other).stem for other in described if Path(other).suffix == extension)
+    images = [f"{stem.capitalize()}.png" for stem in stems] + [f"inner/{stems[0]}.png"]
+    written = [ImageRecord(image, (BOX,)) for image in ("a.png", *images)]
+    report = write_records(written, name, tmp_path, lambda _: SIZE, reserved=[f"notes{extension}"])
+    ((loss, count),) = report.losses.items()
+    assert (loss.partition(";")[0], count) == (
+        "images whose annotation file would have the name of a file that describes the folder",
+        len(images),
+    )
+    assert report.images == 1
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {f"a{extension}", *output.file_names}
+
+
 @pytest.mark.parametrize("name", IN_ONE_FILE)
 def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
     def peak(images: int) -> int:

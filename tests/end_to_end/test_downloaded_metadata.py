@@ -119,6 +119,68 @@ def test_a_file_of_that_name_in_the_lake_gets_another_name(world: World) -> None
     assert metadata_in(world) == {}
 
 
+@pytest.mark.parametrize("form", ["labelme", "darwin", "metalake"])
+def test_metadata_never_replaces_the_annotations_of_an_image(world: World, form: str) -> None:
+    world.images("metadata.png", "fern.png")
+    shapes = [{"type": "rectangle", "label": "leaf", "bbox": [1, 1, 2, 2]}]
+    images = [{"image": name, "annotations": shapes} for name in ("metadata.png", "fern.png")]
+    world.write("drawn.json", {"images": images})
+    collection = {
+        "name": "plants",
+        "type": "image",
+        "folders": [{"path": "images"}],
+        "metadata": {"Site": "bog"},
+        "annotations": [{"operation": "op", "kind": "human", "source": "drawn.json"}],
+    }
+    download = {"collection": "plants", "naming": "name", "metadata": True, "annotations": {"format": form}}
+    world.manifest(collection, downloads=[{**download, "to": "out"}])
+    world.good("apply", "manifest.yaml")
+    folder = world.folder / "out"
+    documents = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    if form == "metalake":
+        assert {entry["file"] for entry in documents["metadata.json"]["files"]} == {"metadata.png", "fern.png"}
+        return
+    # Each JSON file is the annotations of an image, so that readers of the folder accept it.
+    assert sorted(documents) == ["fern.json", "metadata.json"]
+    assert all("leaf" in json.dumps(document) for document in documents.values())
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    assert lines == [{"file": name, "metadata": {"Site": "bog"}} for name in ("fern.png", "metadata.png")]
+    again = {
+        "name": "again",
+        "type": "image",
+        "folders": [{"path": "out", "include": ["*.png"]}],
+        "file_metadata": ["out/metadata.jsonl"],
+        "annotations": [{"operation": "op", "kind": "human", "source": "out"}],
+    }
+    world.manifest(again, downloads=[{"collection": "again", "to": "back", "naming": "name", "metadata": True}])
+    world.good("apply", "manifest.yaml")
+    assert metadata_in(world, "back") == {name: {"Site": "bog"} for name in ("fern.png", "metadata.png")}
+    sets = world.talk.annotations(world.collection_id("again"))
+    assert [len(shapes) for shapes in sets.values()] == [1, 1]
+
+
+def test_annotations_that_would_replace_the_class_names_are_left_out_and_named(world: World) -> None:
+    world.images("classes.png", "fern.png")
+    shapes = [{"type": "rectangle", "label": "leaf", "bbox": [1, 1, 2, 2]}]
+    images = [{"image": name, "annotations": shapes} for name in ("classes.png", "fern.png")]
+    world.write("drawn.json", {"images": images})
+    annotations = [{"operation": "op", "kind": "human", "source": "drawn.json"}]
+    world.manifest({"name": "plants", "type": "image", "folders": [{"path": "images"}], "annotations": annotations})
+    world.good("apply", "manifest.yaml")
+    world.manifest(
+        downloads=[{"collection": "plants", "to": "out", "naming": "name", "annotations": {"format": "yolo"}}]
+    )
+    (note,) = [
+        note
+        for note in world.good("plan", "manifest.yaml", "--json").document["warnings"]
+        if "describes the folder" in note["message"]
+    ]
+    assert "first in classes.png" in note["message"]
+    world.good("pull", "manifest.yaml")
+    assert (world.folder / "out/classes.txt").read_text() == "leaf\n"
+    assert (world.folder / "out/fern.txt").is_file()
+
+
 def test_without_metadata_the_file_is_stale_and_prune_removes_it(plants: World) -> None:
     uploads(plants, media=True)
     plants.good("apply", "manifest.yaml")
