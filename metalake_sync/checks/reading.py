@@ -6,10 +6,12 @@ under way. Memory does not grow with the number of files. Must not: decide how s
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,8 +25,9 @@ from metalake_sync.sources.hashing import fingerprint_of, is_racy, open_regular
 from metalake_sync.sources.readings import Reading, ReadingCache
 
 STRUCTURE_READER = "check structure 1"
-PIXELS_READER = "check pixels 1"
-"""The names of the readers in the cache, with their versions."""
+PIXELS_READER = "check pixels 2"
+STRICT_PIXELS_READER = "check pixels 2 with simplejpeg"
+"""The names of the readers in the cache, with their versions. Only simplejpeg finds damaged data of JPEGs."""
 
 FILES_AT_ONCE = 256
 
@@ -51,6 +54,12 @@ def need_pillow() -> None:
             "the depth 'decode' of 'checks.images' needs Pillow, which is not installed",
             remedy="Run: pip install 'metalake-sync[checks]'. The depth 'header' does not need it.",
         ) from None
+
+
+@functools.cache
+def pixels_reader() -> str:
+    """Return the name of the reader of pixels, as far as its libraries are installed."""
+    return PIXELS_READER if find_spec("simplejpeg") is None else STRICT_PIXELS_READER
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class FileReader:
                 for file, facts in facts_of.items():
                     if facts is None or not _is_decodable(file, facts, limit_pixels):
                         continue
-                    cached = self._cached(PIXELS_READER, file)
+                    cached = self._cached(pixels_reader(), file)
                     if cached is None:
                         unknown.append(file)
                     else:
@@ -113,7 +122,7 @@ class FileReader:
                 yield file, None
                 continue
             problem = Problem(*answer) if answer[0] else None
-            self._keep(PIXELS_READER, file, Facts(problem), looked_at_ns)
+            self._keep(pixels_reader(), file, Facts(problem), looked_at_ns)
             yield file, problem
 
     # The cache.

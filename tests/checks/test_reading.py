@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from metalake_sync.checks import decoding, reading
 from metalake_sync.checks.decode_worker import CHANGED, decode
@@ -13,7 +17,7 @@ from metalake_sync.checks.decoding import CRASHED, Decoder
 from metalake_sync.checks.reading import FileReader, FileToRead
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.sources.readings import NoCache, Reading
-from tests.checks.made import picture
+from tests.checks.made import picture, with_orientation
 
 LIMIT = 10**8
 
@@ -85,6 +89,77 @@ def test_many_files_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(reading, "FILES_AT_ONCE", 7)
     files = [write(tmp_path, f"{number}.jpg", picture("JPEG", (8, 8), seed=number)) for number in range(40)]
     assert problems(FileReader(NoCache(), 3, lambda _: None, lambda _: None), files) == {}
+
+
+def _damaged_in(data: bytes, kind: str) -> bytes:
+    """Return a JPEG whose compressed data is damaged, while all that surrounds it is as it was."""
+    begin, end = data.index(b"\xff\xda") + 20, len(data) - 2
+    match kind:
+        case "noise":
+            return data[:begin] + bytes(random.Random(1).randrange(255) for _ in range(end - begin)) + data[end:]
+        case "zeros":
+            return data[:begin] + bytes(end - begin) + data[end:]
+        case "nothing":
+            return data[:begin] + data[end:]
+        case _:
+            middle = (begin + end) // 2
+            return data[:middle] + data[middle + 400 :]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "restart_marker_rows": 1}])
+@pytest.mark.parametrize("kind", ["noise", "zeros", "nothing", "hole"])
+def test_damage_inside_of_the_data_of_a_jpeg_is_found(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    pytest.importorskip("simplejpeg")
+    whole = picture("JPEG", (320, 240), **options)
+    damaged = write(tmp_path, "damaged.jpg", _damaged_in(whole, kind))
+    sound = write(tmp_path, "sound.jpg", whole)
+    reader = FileReader(NoCache(), 1, lambda _: None, lambda _: None)
+    assert problems(FileReader(NoCache(), 1, lambda _: None, lambda _: None), [damaged, sound]) == {
+        "damaged.jpg": "undecodable"
+    }
+    (_, facts), _ = reader.decoded(reader.structures([damaged, sound]), LIMIT)
+    assert facts is not None
+    assert facts.problem is not None
+    assert facts.problem.message.startswith("has damaged image data: ")
+
+
+def _with_profile(data: bytes) -> bytes:
+    """A JPEG with a color profile that ends early."""
+    return data[:2] + b"\xff\xe2\x00\x10ICC_PROFILE\x00\x05\x01" + data[2:]
+
+
+def _in_ink() -> bytes:
+    out = io.BytesIO()
+    Image.new("CMYK", (64, 48), (10, 20, 30, 40)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def test_unusual_jpegs_are_no_problem(tmp_path: Path) -> None:
+    """A few bytes before the end mark as cameras write them, color profiles, inks, gray, and data after the end."""
+    whole = picture("JPEG", (320, 240))
+    gray = io.BytesIO()
+    Image.new("L", (64, 48), 7).save(gray, "JPEG")
+    unusual = {
+        "camera.jpg": whole[:-2] + bytes(4) + whole[-2:],
+        "profile.jpg": _with_profile(whole),
+        "ink.jpg": _in_ink(),
+        "gray.jpg": gray.getvalue(),
+        "turned.jpg": with_orientation(6),
+    }
+    files = [write(tmp_path, name, data) for name, data in unusual.items()]
+    assert problems(FileReader(NoCache(), 1, lambda _: None, lambda _: None), files) == {}
+
+
+def test_a_result_without_the_strict_decoder_does_not_count_with_it(
+    files: list[FileToRead], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = MemoryCache()
+    counts: list[int] = []
+    reader = FileReader(cache, 2, lambda _: None, counts.append)
+    for name in (reading.PIXELS_READER, reading.STRICT_PIXELS_READER, reading.STRICT_PIXELS_READER):
+        monkeypatch.setattr(reading, "pixels_reader", lambda name=name: name)
+        problems(reader, files)
+    assert counts == [*range(1, 11)] * 2
 
 
 def test_a_file_that_changed_since_the_scan_has_no_result(tmp_path: Path) -> None:
