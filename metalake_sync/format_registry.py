@@ -118,6 +118,11 @@ def can_write(name: str) -> bool:
     return bool(load_format(name).writes)
 
 
+def numbers_classes(name: str) -> bool:
+    """Whether a format that is written has class ids. Loads that format alone. Raises FormatUnusable."""
+    return bool(load_format(name).output().class_ids)
+
+
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
     """Entry points of installed packages by name, without those that a built-in format or an earlier package has."""

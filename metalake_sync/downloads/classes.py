@@ -12,6 +12,7 @@ from metalake_sync.annotations.writing import class_order
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.notes import counted, some_of
 from metalake_sync.errors import ManifestError, SyncError
+from metalake_sync.format_names import numbers_classes
 from metalake_sync.manifest import LoadedManifest
 
 
@@ -25,7 +26,7 @@ def classes_in_common(manifest: LoadedManifest) -> tuple[str, ...]:
     if len(lists) < 2:
         return next(iter(lists), ())
     for number, one in enumerate(wanted):
-        if one is not None and not one.classes:
+        if one is not None and not one.classes and numbers_classes(one.format):
             raise ManifestError(
                 "other downloads list different 'classes', so the class ids of this one are not known",
                 where=manifest.where("downloads", number, "annotations"),
