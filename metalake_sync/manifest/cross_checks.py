@@ -10,7 +10,9 @@ collected in one pass over the raw tree.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,9 @@ from metalake_sync.manifest.remote_models import EMBEDDED
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
 CREDENTIALS = ("api_key", "secret")
+
+_STATE_FOLDER = ".metalake-sync"
+"""The folder of the state beside the manifest, where the manifest does not name another one."""
 
 _OPERATION_WIDE = {"kind": None, "mode": "replace", "normalized": False, "on_drift": "ask"}
 
@@ -48,7 +53,7 @@ def cross_check(tree: Tree) -> Iterator[ManifestError]:
             yield from _identity(block, defaults, path, tree, first)
             yield from _only_images(block, defaults, path, tree)
             yield from _operations(block.get("annotations"), (*path, "annotations"), tree)
-    folders: dict[str, Location] = {}
+    folders: dict[str, tuple[str, Location]] = {}
     for index, block in enumerate(_entries(manifest.get("downloads"))):
         if isinstance(block, Mapping):
             yield from _selection("download", block, ("downloads", index), tree)
@@ -106,9 +111,9 @@ def _whole(block: Mapping[str, Any], path: KeyPath, manifest: Mapping[str, Any],
 
 
 def _download(
-    block: Mapping[str, Any], path: KeyPath, tree: Tree, folders: dict[str, Location]
+    block: Mapping[str, Any], path: KeyPath, tree: Tree, folders: dict[str, tuple[str, Location]]
 ) -> Iterator[ManifestError]:
-    """Check that each download has its own folder, and that annotations come from a collection."""
+    """Check that each download and split has its own folder, and that annotations come from a collection."""
     if block.get("lake") is not None and block.get("annotations") is not None:
         yield ManifestError(
             "annotations cannot be downloaded for the whole lake",
@@ -135,12 +140,40 @@ def _download(
     here = tree.place((*path, "to"))
     parts = _mapping(_mapping(block.get("splits")).get("parts"))
     for folder in (to, *(os.path.join(to, str(name)) for name in parts)):
-        before = folders.setdefault(os.path.normpath(folder), here)
-        if before is not here:
+        path_of_folder = os.path.normpath(folder)
+        # Some file systems treat names as equal that differ in case or Unicode form.
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path_of_folder).casefold())
+        first, before = folders.setdefault(folded, (path_of_folder, here))
+        if before is here and first == path_of_folder:
+            continue
+        if first == path_of_folder:
+            problem = f"two downloads go into '{folder}'; the first is at {before}"
+        elif before is here:
+            problem = f"the folders '{first}' and '{path_of_folder}' of two splits are one folder on some file systems"
+        else:
+            problem = f"'{folder}' and '{first}' at {before} are one folder on some file systems"
+        yield ManifestError(problem, where=here, remedy="Give each download and each split its own folder.")
+
+
+def check_pruned_folders(tree: Tree, base_dir: Path) -> Iterator[ManifestError]:
+    """Check that no download removes files beside the manifest or its state. `base_dir`: the folder of the manifest."""
+    manifest = _mapping(tree.value)
+    base = os.path.abspath(base_dir)
+    kept = {base: "the manifest", os.path.join(base, _STATE_FOLDER): "the state"}
+    state = manifest.get("state")
+    if isinstance(state, str) and "://" not in state and ("state",) not in tree.broken:
+        kept.setdefault(os.path.dirname(os.path.normpath(os.path.join(base, state))), "the state")
+    for index, block in enumerate(_entries(manifest.get("downloads"))):
+        path: KeyPath = ("downloads", index, "to")
+        to = _mapping(block).get("to")
+        if not isinstance(to, str) or path in tree.broken or _word(_mapping(block).get("prune")) != "true":
+            continue
+        holds = kept.get(os.path.normpath(os.path.join(base, to)))
+        if holds is not None:
             yield ManifestError(
-                f"two downloads go into '{folder}'; the first is at {before}",
-                where=here,
-                remedy="Give each download its own folder.",
+                f"a download with 'prune' goes into the folder of {holds}",
+                where=tree.place(path),
+                remedy="Choose a folder of its own, or remove 'prune'.",
             )
 
 

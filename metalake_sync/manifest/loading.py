@@ -22,7 +22,7 @@ from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.key_stores.addresses import is_key_store_url, scheme_without_slashes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.credentials import LEAK_REMEDY, find_credential, readable_by_everyone, remove_leaks
-from metalake_sync.manifest.cross_checks import CREDENTIALS, cross_check, is_embedded
+from metalake_sync.manifest.cross_checks import CREDENTIALS, check_pruned_folders, cross_check, is_embedded
 from metalake_sync.manifest.models import Manifest, ResolvedCollection, resolve
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
 from metalake_sync.manifest.scalars import Variables
@@ -112,6 +112,7 @@ def load_manifest(
     tree = _one_tree(read, known)
     leaks = list(remove_leaks(tree, known))
     errors = [*tree.errors, *leaks, *_missing_variables(tree, withheld), *cross_check(tree)]
+    errors += check_pruned_folders(tree, read.base_dir)
     try:
         model = Manifest.model_validate(tree.value)
     except ValidationError as error:
@@ -156,7 +157,7 @@ def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, 
     """
     tree = Tree(dict(document), places={(): Location(source)})
     tree.keys = {path: Location(source) for path in _paths(document, ())}
-    errors = list(cross_check(tree))
+    errors = [*cross_check(tree), *check_pruned_folders(tree, base_dir)]
     remote = document.get("remote", {})
     if find_credential(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
         errors.append(

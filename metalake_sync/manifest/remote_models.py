@@ -10,8 +10,9 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from metalake_sync.format_names import format_names, numbers_classes
 from metalake_sync.manifest.types import (
     Command,
     MediaTypeName,
@@ -152,9 +153,14 @@ class Selection(Model):
 
 
 _SPLIT_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
+_DEVICE_NAME = re.compile("con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 
 
 def _split_name(name: str) -> str:
+    if _DEVICE_NAME.fullmatch(name):
+        raise value_error(
+            "is a device name, which Windows does not take for a folder", "Choose another name, such as train."
+        )
     if not re.fullmatch(_SPLIT_NAME, name) or name.lower() in ("images", "labels"):
         raise value_error(
             "is not the name of a split",
@@ -189,10 +195,18 @@ class DownloadAnnotationsOf(Model):
 
     @field_validator("classes")
     @classmethod
-    def _each_once(cls, classes: list[str]) -> list[str]:
+    def _each_once_and_numbered(cls, classes: list[str], info: ValidationInfo) -> list[str]:
         twice = next((label for number, label in enumerate(classes) if label in classes[:number]), None)
         if twice is not None:
             raise value_error(f"names '{twice}' twice", "Keep one of them: a label has one class id.")
+        # A format that is not valid is reported alone.
+        form = info.data.get("format")
+        if classes and form is not None and not numbers_classes(form):
+            numbering = ", ".join(name for name in format_names(writing=True) if numbers_classes(name))
+            raise value_error(
+                f"has no effect with the format '{form}', which has no class ids",
+                f"Remove 'classes', or choose one of these formats: {numbering}.",
+            )
         return classes
 
 

@@ -136,3 +136,76 @@ def test_plain_http_to_another_machine_needs_allow_insecure(manifests: ManifestF
 )
 def test_https_and_loopback_need_no_allow_insecure(manifests: ManifestFolder, url: str) -> None:
     manifests.load(PLAIN + f"  url: '{url}'\n")
+
+
+def downloads(*blocks: str) -> str:
+    listed = "".join(f"  - {{collection: x, {block}}}\n" for block in blocks)
+    return HEAD + f"downloads:\n{listed}"
+
+
+@pytest.mark.parametrize("form", ["kitti", "labelme", "metalake", "voc"])
+def test_classes_of_a_format_without_class_ids_are_an_error_at_their_key(manifests: ManifestFolder, form: str) -> None:
+    (message,) = manifests.messages(downloads(f"to: a, annotations: {{format: {form}, classes: [Nothing]}}"))
+    assert message.startswith("birds.yaml:4:")
+    assert f"'classes' has no effect with the format '{form}', which has no class ids" in message
+    assert message.endswith("choose one of these formats: coco, cvat, datumaro, yolo.")
+
+
+def test_classes_of_no_format_are_those_of_metalake_which_has_no_class_ids(manifests: ManifestFolder) -> None:
+    (message,) = manifests.messages(downloads("to: a, annotations: {classes: [Nothing]}"))
+    assert "the format 'metalake'" in message
+
+
+def test_an_unknown_format_with_classes_is_one_error(manifests: ManifestFolder) -> None:
+    (message,) = manifests.messages(downloads("to: a, annotations: {format: paint, classes: [Nothing]}"))
+    assert "'paint'" in message
+
+
+@pytest.mark.parametrize(
+    ("blocks", "problem"),
+    [
+        (("to: o1", "to: O1"), "'O1' and 'o1' at birds.yaml:4:25 are one folder on some file systems"),
+        (("to: caf\u00e9", "to: cafe\u0301"), "are one folder on some file systems"),
+        (
+            ("to: o, splits: {by: ratio, parts: {train: 1, Train: 1}}",),
+            "the folders 'o/train' and 'o/Train' of two splits are one folder on some file systems",
+        ),
+        (
+            ("to: o, splits: {by: ratio, parts: {train: 1, val: 1}}", "to: o/Val"),
+            "'o/Val' and 'o/val' at birds.yaml:4:25 are one folder on some file systems",
+        ),
+    ],
+)
+def test_folders_that_differ_only_in_case_are_an_error(
+    manifests: ManifestFolder, blocks: tuple[str, ...], problem: str
+) -> None:
+    (message,) = manifests.messages(downloads(*blocks))
+    assert problem in message
+    assert message.endswith("Give each download and each split its own folder.")
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "com1"])
+def test_a_device_name_is_not_the_name_of_a_split(manifests: ManifestFolder, name: str) -> None:
+    (message,) = manifests.messages(downloads(f"to: o, splits: {{by: ratio, parts: {{train: 1, {name}: 1}}}}"))
+    assert "is a device name" in message
+
+
+@pytest.mark.parametrize(
+    ("to", "state", "holds"),
+    [
+        (".", "", "the manifest"),
+        ("out/..", "", "the manifest"),
+        (".metalake-sync", "", "the state"),
+        ("kept", "state: kept/birds.db\n", "the state"),
+    ],
+)
+def test_a_pruned_download_has_a_folder_of_its_own(manifests: ManifestFolder, to: str, state: str, holds: str) -> None:
+    (message,) = manifests.messages(state + downloads(f"to: {to}, prune: true"))
+    assert f"a download with 'prune' goes into the folder of {holds}. Choose a folder of its own" in message
+    manifests.load(state + downloads(f"to: {to}"))
+    manifests.load(state + downloads(f"to: {to}/inner, prune: true"))
+
+
+def test_a_pruned_download_is_refused_by_the_absolute_path_of_the_manifest(manifests: ManifestFolder) -> None:
+    (message,) = manifests.messages(downloads(f"to: '{manifests.folder}', prune: true"))
+    assert "goes into the folder of the manifest" in message
