@@ -77,6 +77,25 @@ def file_beside(folder: Path, image: str, extension: str) -> Path:
     return path.with_name(path.name + extension)
 
 
+# What is lost.
+
+NOT_FILE_NAMES = "images whose name can't be a file name; they are left out"
+OTHER_FILES = "images whose annotation file would have the name of a file that describes the folder; they are left out"
+SAME_STEMS = "images that differ from another one only in their extension; they are left out"
+
+
+def losses_of_types(output: OutputFormat) -> dict[ShapeType, str]:
+    """Return, for each type of shape that a format can't hold, what the report says."""
+    return {kind: f"shapes of type {kind}; they are left out" for kind in ShapeType if kind not in output.shape_types}
+
+
+def stated_losses(output: OutputFormat) -> frozenset[str]:
+    """Return every loss that follows from what a format is, in the words of the report. Other losses concern single
+    images that can't be read."""
+    of_files = (NOT_FILE_NAMES, OTHER_FILES, SAME_STEMS) if output.image_file_extension is not None else ()
+    return frozenset((*losses_of_types(output).values(), *output.losses, *of_files))
+
+
 # Making records fit.
 
 
@@ -119,16 +138,15 @@ class Fitting:
             or not path.stem.strip(". ")
             or str(path) != image
         ):
-            self.report.lose("images whose name can't be a file name; they are left out", image)
+            self.report.lose(NOT_FILE_NAMES, image)
             return False
         if folded(f"{path.stem}{self.output.image_file_extension}") in self.reserved:
-            what = "images whose annotation file would have the name of a file that describes the folder"
-            self.report.lose(f"{what}; they are left out", image)
+            self.report.lose(OTHER_FILES, image)
             return False
         stem = str(path.with_suffix(""))
         other = self._stems.setdefault(folded(stem), image)
         if other != image:
-            self.report.lose("images that differ from another one only in their extension; they are left out", image)
+            self.report.lose(SAME_STEMS, image)
             return False
         return True
 
@@ -147,7 +165,7 @@ class Fitting:
 
     def _shape(self, shape: Shape, image: str) -> Shape | None:
         if shape.type not in self.output.shape_types:
-            self.report.lose(f"shapes of type {shape.type}; they are left out", image)
+            self.report.lose(losses_of_types(self.output)[shape.type], image)
             return None
         return self.output.fit_shape(shape, image, self.report)
 

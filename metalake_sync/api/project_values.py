@@ -16,6 +16,7 @@ from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
     Event,
+    LossesFound,
     Observing,
     PlanMade,
     Progress,
@@ -119,7 +120,7 @@ class ProjectListener:
                 self._on_event(event)
             case PlanMade() | Progress() | ActionDone() | ActionFailed() | Resumed() | RunFinished():
                 self._on_event(event_document(event))
-            case SessionOpened():
+            case SessionOpened() | LossesFound():
                 pass
 
 

@@ -16,6 +16,7 @@ from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, RemoveDownloaded
 from metalake_sync.core.downloads import DownloadPlan, DownloadSpec
+from metalake_sync.core.events import LossesFound
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.downloads.annotation_files import AnnotationDownload
 from metalake_sync.downloads.plan import DownloadObserver
@@ -51,7 +52,8 @@ class DownloadOutput:
     async def write(self, filled: FilledDownload, root: Path, partials: PartialFiles, classes: Sequence[str]) -> None:
         """Write and compare the annotation and metadata files of a download.
 
-        The plan has shown what the format cannot express. Any other loss, such as an unreadable image, is a failure.
+        What the format cannot express is reported, as far as the plan did not show it: images that this run uploaded
+        were not in the lake then. Any other loss that the plan did not show, such as an unreadable image, is a failure.
         """
         plan, annotations, filenames = filled.plan, filled.annotations, filled.walk.filenames
         spec = plan.spec
@@ -67,7 +69,10 @@ class DownloadOutput:
                     self._move_in(spec, actions[start : start + RECORDED_AT_ONCE], scratch, partials)
             self._record_classes(spec, annotations, classes)
             losses = annotations.losses if annotations is not None else ()
-            unexpected = [line for line in losses if line not in plan.losses]
+            stated = annotations.stated_losses if annotations is not None else ()
+            if new := [line for line in losses if line in stated and line not in plan.losses]:
+                self._recorder.report(LossesFound(spec.to, tuple(new)))
+            unexpected = [line for line in losses if line not in stated and line not in plan.losses]
             if unexpected:
                 lost = SyncError(
                     f"not all annotations could be written ({'; '.join(unexpected)})",

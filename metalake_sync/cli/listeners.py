@@ -21,6 +21,7 @@ from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
     Event,
+    LossesFound,
     Observing,
     PlanMade,
     Progress,
@@ -65,7 +66,7 @@ class JsonListener:
         from metalake_sync.documents.base import to_json
         from metalake_sync.documents.events import PlanEvent, event_document
 
-        if isinstance(event, Observing | Waiting | SessionOpened):
+        if isinstance(event, Observing | Waiting | SessionOpened | LossesFound):
             return
         if isinstance(event, Progress):
             if time.monotonic() < self._next_progress:
@@ -123,6 +124,10 @@ class TextListener:
                 if not self._quiet:
                     files = count(event.files, "file")
                     say(f"{shown(event.collection)}: finished an upload session of an earlier run ({files})")
+            case LossesFound():
+                self._display.clear()
+                for line in event.losses if not self._quiet else ():
+                    say(f"{shown(event.folder)}: the annotation format cannot express everything: {shown(line)}")
             case ActionFailed():
                 self._display.clear()
                 error = event.error

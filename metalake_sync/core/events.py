@@ -90,6 +90,15 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class LossesFound:
+    """A download wrote annotations without what their format cannot express, and the plan did not show it."""
+
+    folder: str
+    losses: tuple[str, ...]
+    """One line for each kind."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The last event of a run."""
 
@@ -107,7 +116,16 @@ class RunFinished:
 
 
 Event: TypeAlias = (
-    Observing | Waiting | PlanMade | Progress | SessionOpened | ActionDone | ActionFailed | Resumed | RunFinished
+    Observing
+    | Waiting
+    | PlanMade
+    | Progress
+    | SessionOpened
+    | ActionDone
+    | ActionFailed
+    | Resumed
+    | LossesFound
+    | RunFinished
 )
 
 EventSink: TypeAlias = Callable[[Event], None]

@@ -15,7 +15,7 @@ from metalake_sync.annotations.formats import format_named
 from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, SizeUse
 from metalake_sync.annotations.formats.metalake.reading import read_shapes
 from metalake_sync.annotations.image_matching import Size
-from metalake_sync.annotations.writing import ClassedRecords, write_records
+from metalake_sync.annotations.writing import ClassedRecords, stated_losses, write_records
 from metalake_sync.core.downloads import AnnotationsWanted
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.downloads.walk import SIZE_THREADS, fingerprint_at
@@ -75,6 +75,8 @@ class AnnotationDownload:
         """Whether any image has a shape."""
         self.losses: tuple[str, ...] = ()
         """What the format could not express, one line each. Known after writing."""
+        self.stated_losses: frozenset[str] = frozenset()
+        """Those of them that follow from what the format is. The others concern images that can't be read."""
 
     @property
     def numbers_classes(self) -> bool:
@@ -104,6 +106,8 @@ class AnnotationDownload:
             size_of = self._size_of if self._output.sizes is not SizeUse.UNUSED else lambda _: None
             report = write_records(self._read(seen), self._wanted.format, folder, size_of, reserved=self._reserved)
         losses = list(report.lines())
+        stated = stated_losses(self._output)
+        self.stated_losses = frozenset(line for what, line in zip(report.losses, losses, strict=True) if what in stated)
         if self._unread:
             losses.append(f"images whose annotations can't be read; left out: {len(self._unread)}, {self._unread[0]}")
         images = set(map(folded, self._filenames.values()))

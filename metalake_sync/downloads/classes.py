@@ -12,7 +12,7 @@ from metalake_sync.annotations.writing import class_order
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.notes import counted, some_of
 from metalake_sync.errors import ManifestError, SyncError
-from metalake_sync.format_names import numbers_classes
+from metalake_sync.format_registry import numbers_classes
 from metalake_sync.manifest import LoadedManifest
 
 

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from metalake_sync.format_names import format_names, numbers_classes
+from metalake_sync.format_registry import format_names, numbers_classes
 from metalake_sync.manifest.types import (
     Command,
     MediaTypeName,

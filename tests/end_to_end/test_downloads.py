@@ -645,3 +645,38 @@ def test_a_link_in_place_of_the_partial_folder_fails_its_block_alone(stocked: Wo
     assert "out/.metalake-sync-partial: '.metalake-sync-partial' is a link" in done.out + done.err
     assert [path.name for path in (stocked.folder / "precious").iterdir()] == ["key"]
     assert len(list((stocked.folder / "other").iterdir())) == 3
+
+
+def test_a_run_that_uploads_what_it_downloads_names_what_the_format_loses(world: World) -> None:
+    """The plan can't read annotations that this run sends, and what a format can't hold is no failure."""
+    world.images("crow.png", "jay.png")
+    line = {"type": "line", "line": [[1, 1], [5, 5]], "label": "wire"}
+    box = {"type": "rectangle", "label": "crow", "bbox": [1, 1, 2, 2], "metadata": {"by": "me"}}
+    world.write("drawn.json", {"images": [{"image": "crow.png", "annotations": [box, line]}]})
+    annotations = [{"operation": "op", "kind": "human", "source": "drawn.json"}]
+    world.manifest(
+        {"name": "birds", "type": "image", "folders": [{"path": "images"}], "annotations": annotations},
+        downloads=[{"collection": "birds", "to": "out", "naming": "name", "annotations": {"format": "yolo"}}],
+    )
+    done = world.good("apply", "manifest.yaml")
+    assert "out: the annotation format cannot express everything: metadata fields: 1, first in crow.png" in done.out
+    assert "shapes of type line; they are left out: 1, first in crow.png" in done.out
+    assert (world.folder / "out/crow.txt").read_text().startswith("0 ")
+    plan = world.good("plan", "manifest.yaml", "--json").document
+    assert plan["actions"] == []
+    assert [one["code"] for one in plan["warnings"]].count("annotations_not_held") == 2
+
+
+def test_a_run_that_uploads_what_it_downloads_fails_for_an_image_of_unknown_size(world: World) -> None:
+    box = {"type": "rectangle", "label": "crow", "bbox": [1, 1, 2, 2]}
+    world.write("images/crow.png", b"\x89PNG no header")
+    world.write("drawn.json", {"images": [{"image": "crow.png", "annotations": [box]}]})
+    annotations = [{"operation": "op", "kind": "human", "source": "drawn.json"}]
+    world.manifest(
+        {"name": "birds", "type": "image", "folders": [{"path": "images"}], "annotations": annotations},
+        checks={"images": "off"},
+        downloads=[{"collection": "birds", "to": "out", "naming": "name", "annotations": {"format": "yolo"}}],
+    )
+    done = world.run("apply", "manifest.yaml")
+    assert done.code == ExitCode.SOME_FAILED
+    assert "not all annotations could be written (images of unknown size" in done.err + done.out

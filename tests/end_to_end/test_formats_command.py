@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metalake_sync.annotations.formats.base import AnnotationFormat
-from metalake_sync.core.shapes import ShapeType
+from metalake_sync.annotations.writing import NOT_FILE_NAMES, OTHER_FILES, SAME_STEMS, stated_losses
 from metalake_sync.format_registry import BUILT_IN, load_format
 from tests.end_to_end.test_installed_formats import TOY
 from tests.end_to_end.world import World
@@ -34,14 +34,24 @@ def test_each_built_in_format_is_listed_as_it_declares_itself(world: World) -> N
         assert row["extensions"] == list(one.extensions)
         assert row["reading_loses"] == list(one.loses)
         assert row["package"] is row["error"] is None
-        held = one.output().shape_types if one.writes else frozenset(ShapeType)
-        assert len(row["writing_loses"]) == len(ShapeType) - len(held)
-    assert formats["kitti"]["writing_loses"] == ["polygons", "lines", "shapes of points"]
-    assert formats["coco"]["writing_loses"] == ["lines"]
+        losses = stated_losses(one.output()) - {NOT_FILE_NAMES, OTHER_FILES, SAME_STEMS} if one.writes else ()
+        assert len(row["writing_loses"]) == len(losses)
+    assert formats["kitti"]["writing_loses"] == [
+        "polygons",
+        "lines",
+        "shapes of points",
+        "shapes whose label KITTI can't hold",
+        "metadata fields",
+        "attributes",
+    ]
+    assert formats["coco"]["writing_loses"] == ["lines", "attribute values with a confidence of 1"]
+    assert formats["metalake"]["writing_loses"] == []
+    for name in ("label_studio", "cvat", "datumaro", "darwin", "labelme"):
+        assert "confidences and metadata of attribute values" in formats[name]["writing_loses"]
     printed = world.good("formats").out
     assert "coco_panoptic" in printed
     assert "reading leaves out: captions, labels of whole images, holes of masks" in printed
-    assert "writing leaves out: polygons, lines, shapes of points" in printed
+    assert "writing leaves out or changes: polygons, lines, shapes of points, shapes whose label" in printed
 
 
 def test_the_format_of_a_package_is_listed_with_the_package(world: World) -> None:

@@ -231,7 +231,7 @@ class WriteReport:
     """Reason → the first image."""
 
     def lose(self, what: str, image: str, times: int = 1) -> None:
-        """Count what is lost of an image. `what`: a plural, such as "attributes"."""
+        """Count what is lost of an image. `what`: a plural, such as "attributes", and one of `OutputFormat.losses`."""
         if times:
             self.losses[what] = self.losses.get(what, 0) + times
             self.examples.setdefault(what, image)
@@ -265,6 +265,9 @@ class OutputFormat(Protocol):
     fractions: bool = False
     """Whether coordinates are written as fractions of the image, instead of pixels."""
     sizes: SizeUse = SizeUse.WRITTEN
+    losses: tuple[str, ...] = ()
+    """What `fit_shape` and `fit_shapes` may count in the report, in the words of the report. A download that counts
+    anything else fails."""
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         """Return a writer into an existing folder. `classes`: with `class_ids`, all labels in the order of their ids.

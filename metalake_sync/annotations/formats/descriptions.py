@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, cast
 
-from metalake_sync.annotations.formats.base import AnnotationFormat, SizeUse
+from metalake_sync.annotations.formats.base import AnnotationFormat, OutputFormat, SizeUse
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.format_registry import BUILT_IN, FormatUnusable, all_names, load_format, package_of
 from metalake_sync.lazy_dataclass import dataclass
@@ -33,7 +33,7 @@ class FormatDescription:
     reading_loses: tuple[str, ...] = ()
     """What reading leaves out and counts."""
     writing_loses: tuple[str, ...] = ()
-    """Types of shapes that writing leaves out and counts."""
+    """What writing leaves out or changes, and counts: types of shapes, and what the format declares."""
     needs_sizes: bool = False
     """Whether shapes of an image can be written only if its size is known."""
     documentation: str = ""
@@ -72,10 +72,16 @@ def _declared(one: AnnotationFormat, package: str | None) -> FormatDescription:
         one.reads and one.detected,
         tuple(one.extensions),
         tuple(one.loses),
-        tuple(_plural(kind) for kind in ShapeType if kind not in written.shape_types) if written else (),
+        writing_losses(written) if written else (),
         written is not None and written.sizes is SizeUse.REQUIRED,
         one.documentation,
     )
+
+
+def writing_losses(output: OutputFormat) -> tuple[str, ...]:
+    """Return what writing leaves out or changes, without what the report says after a semicolon."""
+    kinds = (_plural(kind) for kind in ShapeType if kind not in output.shape_types)
+    return (*kinds, *dict.fromkeys(what.partition(";")[0] for what in output.losses))
 
 
 def _plural(kind: ShapeType) -> str:

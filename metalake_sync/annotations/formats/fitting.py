@@ -13,6 +13,21 @@ from metalake_sync.core.shapes import AttributeValue, Shape
 
 Attributes = dict[str, tuple[AttributeValue, ...]]
 
+_NAMES = "attributes whose name the format can't hold"
+_VALUES = "attribute values that the format can't hold"
+_EXTRAS = "confidences and metadata of attribute values"
+_REPEATED = "attribute values that an attribute has twice"
+_FURTHER = "attribute values after the first one"
+METADATA_NOT_HELD = "metadata values that the format can't hold"
+_AS_ATTRIBUTES = "metadata values that are written as attributes"
+
+SEVERAL_VALUES_LOSSES = (_NAMES, _VALUES, _EXTRAS, _REPEATED)
+"""What `plain_attributes` counts with `several`."""
+ONE_VALUE_LOSSES = (*SEVERAL_VALUES_LOSSES, _FURTHER)
+"""What `plain_attributes` counts without `several`."""
+TEXT_LOSSES = (METADATA_NOT_HELD, _AS_ATTRIBUTES)
+"""What `with_text` counts."""
+
 
 def plain_attributes(
     shape: Shape, image: str, report: WriteReport, *, several: bool, fits: Callable[[str], bool] = bool
@@ -25,16 +40,16 @@ def plain_attributes(
     kept: Attributes = {}
     for name, values in shape.attributes.items():
         if not fits(name):
-            report.lose("attributes whose name the format can't hold", image)
+            report.lose(_NAMES, image)
             continue
         texts = [one.value for one in values if isinstance(one.value, str) and fits(one.value)]
-        report.lose("attribute values that the format can't hold", image, len(values) - len(texts))
+        report.lose(_VALUES, image, len(values) - len(texts))
         extras = sum(1 for one in values if one.confidence is not None or one.metadata)
-        report.lose("confidences and metadata of attribute values", image, extras)
+        report.lose(_EXTRAS, image, extras)
         different = list(dict.fromkeys(texts))
-        report.lose("attribute values that an attribute has twice", image, len(texts) - len(different))
+        report.lose(_REPEATED, image, len(texts) - len(different))
         if not several and len(different) > 1:
-            report.lose("attribute values after the first one", image, len(different) - 1)
+            report.lose(_FURTHER, image, len(different) - 1)
             del different[1:]
         if different:
             kept[name] = tuple(map(AttributeValue, different))
@@ -47,9 +62,9 @@ def with_text(
     """Add a value of the metadata to the attributes, as text, where the format has no metadata for it."""
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
     if name in attributes or not isinstance(value, str | int | float) or not fits(name) or not fits(text):
-        report.lose("metadata values that the format can't hold", image)
+        report.lose(METADATA_NOT_HELD, image)
         return
-    report.lose("metadata values that are written as attributes", image)
+    report.lose(_AS_ATTRIBUTES, image)
     attributes[name] = (AttributeValue(text),)
 
 

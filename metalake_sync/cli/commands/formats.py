@@ -52,6 +52,6 @@ def _lines(one: FormatDescription) -> Iterator[str]:
     if one.reading_loses:
         yield f"  reading leaves out: {', '.join(one.reading_loses)}"
     if one.writing_loses:
-        yield f"  writing leaves out: {', '.join(one.writing_loses)}"
+        yield f"  writing leaves out or changes: {', '.join(one.writing_loses)}"
     if one.needs_sizes:
         yield "  writing needs the sizes of images"

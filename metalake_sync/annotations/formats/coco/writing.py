@@ -37,12 +37,16 @@ _NAMES = "keypoint names"
 """A key of an annotation in the temporary file, until the names of its category's keypoints are known."""
 
 
+_CERTAIN = "attribute values with a confidence of 1; they are written without it"
+
+
 class CocoOutput(OutputFormat):
     """One file, in pixels. Categories have the ids 1, 2, …."""
 
     shape_types = frozenset({ShapeType.RECTANGLE, ShapeType.POLYGON, ShapeType.POINTS})
     file_names = (FILE,)
     class_ids = True
+    losses = (_CERTAIN,)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder, classes)
@@ -55,7 +59,7 @@ class CocoOutput(OutputFormat):
             for name, values in shape.attributes.items()
             if values and values[0].confidence == 1 and _is_plain([replace(one, confidence=None) for one in values])
         }
-        report.lose("attribute values with a confidence of 1; they are written without it", image, len(without))
+        report.lose(_CERTAIN, image, len(without))
         return replace(shape, attributes={**shape.attributes, **without}) if without else shape
 
 

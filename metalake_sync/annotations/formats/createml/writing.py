@@ -22,6 +22,7 @@ class CreateMlOutput(OutputFormat):
     shape_types = frozenset({ShapeType.RECTANGLE})
     file_names = (FILE,)
     sizes = SizeUse.UNUSED
+    losses = ("metadata fields", "attributes")
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder)

@@ -18,12 +18,22 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, WriteReport
 from metalake_sync.annotations.formats.cvat.reading import BY_HAND
-from metalake_sync.annotations.formats.fitting import is_number, plain_attributes, with_text
+from metalake_sync.annotations.formats.fitting import (
+    METADATA_NOT_HELD,
+    ONE_VALUE_LOSSES,
+    TEXT_LOSSES,
+    is_number,
+    plain_attributes,
+    with_text,
+)
 from metalake_sync.annotations.formats.values import is_single_line, number_or_text
 from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 FILE = "annotations.xml"
+
+_LABELS = "shapes whose label is not a single line; they are left out"
+_TYPES = "attributes that have another type elsewhere"
 
 _CHECKBOX, _NUMBER, _TEXT = "checkbox", "number", "text"
 Types = dict[tuple[str, str], str]
@@ -36,6 +46,7 @@ class CvatOutput(OutputFormat):
     shape_types = frozenset(ShapeType)
     file_names = (FILE,)
     class_ids = True
+    losses = (_LABELS, *ONE_VALUE_LOSSES, *TEXT_LOSSES, _TYPES)
 
     def __init__(self) -> None:
         self._types: Types = {}
@@ -46,7 +57,7 @@ class CvatOutput(OutputFormat):
     def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
         """Keep one value of each attribute, and flags and numbers. Texts of the metadata are written as attributes."""
         if not is_single_line(shape.label):
-            report.lose("shapes whose label is not a single line; they are left out", image)
+            report.lose(_LABELS, image)
             return None
         attributes = plain_attributes(shape, image, report, several=False, fits=is_single_line)
         metadata: dict[str, Any] = {}
@@ -56,18 +67,18 @@ class CvatOutput(OutputFormat):
             elif isinstance(value, str):
                 with_text(attributes, name, value, image, report, is_single_line)
             elif not is_single_line(name) or name in shape.attributes or _type_of(value) is None:
-                report.lose("metadata values that the format can't hold", image)
+                report.lose(METADATA_NOT_HELD, image)
             else:
                 metadata[name] = value
         for name in list(attributes):
             if not self._has_type(shape.label, name, _TEXT):
                 del attributes[name]
-                report.lose("attributes that have another type elsewhere", image)
+                report.lose(_TYPES, image)
         for name, value in list(metadata.items()):
             kind = None if _has_own_place(name, value, shape) else _type_of(value)
             if kind is not None and (name in attributes or not self._has_type(shape.label, name, kind)):
                 del metadata[name]
-                report.lose("attributes that have another type elsewhere", image)
+                report.lose(_TYPES, image)
         return replace(shape, metadata=metadata, attributes=attributes)
 
     def _has_type(self, label: str, name: str, kind: str) -> bool:

@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, WriteReport
-from metalake_sync.annotations.formats.fitting import plain_attributes, with_text
+from metalake_sync.annotations.formats.fitting import SEVERAL_VALUES_LOSSES, TEXT_LOSSES, plain_attributes, with_text
 from metalake_sync.annotations.formats.values import box_around
 from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
+
+_WITHOUT_NAMES = "several points without names; they get numbers as names"
 
 _SCHEMA = "https://darwin-public.s3.eu-west-1.amazonaws.com/darwin_json/2.0/schema.json"
 
@@ -28,6 +30,7 @@ class DarwinOutput(OutputFormat):
 
     shape_types = frozenset(ShapeType)
     image_file_extension = ".json"
+    losses = (*SEVERAL_VALUES_LOSSES, *TEXT_LOSSES, _WITHOUT_NAMES)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder)
@@ -42,7 +45,7 @@ class DarwinOutput(OutputFormat):
             else:
                 with_text(attributes, name, value, image, report)
         if shape.type is ShapeType.POINTS and "keypoints" not in metadata and len(shape.points) > 1:
-            report.lose("several points without names; they get numbers as names", image)
+            report.lose(_WITHOUT_NAMES, image)
             metadata["keypoints"] = [str(number) for number in range(1, len(shape.points) + 1)]
         return replace(shape, metadata=metadata, attributes=attributes)
 

@@ -14,7 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, WriteReport
-from metalake_sync.annotations.formats.fitting import is_number, plain_attributes, with_text
+from metalake_sync.annotations.formats.fitting import (
+    METADATA_NOT_HELD,
+    SEVERAL_VALUES_LOSSES,
+    TEXT_LOSSES,
+    is_number,
+    plain_attributes,
+    with_text,
+)
 from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
@@ -26,6 +33,7 @@ _TYPES = {
     ShapeType.LINE: "polyline",
     ShapeType.POINTS: "points",
 }
+_NAMES = "names of key points"
 _OWN = {"group_id": "group", "z_order": "z_order"}
 """Metadata that has a key of its own, if it is a whole number other than 0."""
 
@@ -36,6 +44,7 @@ class DatumaroOutput(OutputFormat):
     shape_types = frozenset(ShapeType)
     file_names = (FILE,)
     class_ids = True
+    losses = (_NAMES, *SEVERAL_VALUES_LOSSES, *TEXT_LOSSES)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder, classes)
@@ -46,16 +55,16 @@ class DatumaroOutput(OutputFormat):
         metadata: dict[str, Any] = {}
         for name, value in shape.metadata.items():
             if name == "keypoints" and shape.type is ShapeType.POINTS:
-                report.lose("names of key points", image)
+                report.lose(_NAMES, image)
             elif isinstance(value, str):
                 with_text(attributes, name, value, image, report)
             elif name in attributes or value is None or _is_taken(name, value, shape) or _are_texts(value):
-                report.lose("metadata values that the format can't hold", image)
+                report.lose(METADATA_NOT_HELD, image)
             else:
                 metadata[name] = value
         for name in [name for name in attributes if name in metadata]:
             del metadata[name]
-            report.lose("metadata values that the format can't hold", image)
+            report.lose(METADATA_NOT_HELD, image)
         return replace(shape, metadata=metadata, attributes=attributes)
 
 

@@ -17,6 +17,8 @@ from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 _NUMBERS = ("truncated", "occluded")
+_LABELS = "shapes whose label KITTI can't hold; they are left out"
+
 _UNKNOWN = "-1"
 _NO_ALPHA = "-10"
 _NO_3D_BOX = "-1 -1 -1 -1000 -1000 -1000 -10"
@@ -27,6 +29,7 @@ class KittiOutput(OutputFormat):
 
     shape_types = frozenset({ShapeType.RECTANGLE})
     image_file_extension = ".txt"
+    losses = (_LABELS, "metadata fields", "attributes")
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder)
@@ -36,7 +39,7 @@ class KittiOutput(OutputFormat):
         words = shape.label.split()
         fits = is_single_line(shape.label) and " ".join(words) == shape.label and not any(map(is_number, words[1:]))
         if not fits or shape.label.lower() == NOT_ANNOTATED:
-            report.lose("shapes whose label KITTI can't hold; they are left out", image)
+            report.lose(_LABELS, image)
             return None
         kept = {name: value for name, value in shape.metadata.items() if name in _NUMBERS and _is_amount(value)}
         report.lose("metadata fields", image, len(shape.metadata) - len(kept))

@@ -14,11 +14,19 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, SizeUse, WriteReport
-from metalake_sync.annotations.formats.fitting import is_number, plain_attributes, with_text
+from metalake_sync.annotations.formats.fitting import (
+    SEVERAL_VALUES_LOSSES,
+    TEXT_LOSSES,
+    is_number,
+    plain_attributes,
+    with_text,
+)
 from metalake_sync.annotations.image_matching import Size
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 
 FILE = "tasks.json"
+
+_SEVERAL_POINTS = "shapes of several points; they are left out"
 
 _POINT_WIDTH_PERCENT = 0.5
 _TEXTS = ("description", "parentID")
@@ -32,6 +40,7 @@ class LabelStudioOutput(OutputFormat):
     file_names = (FILE,)
     fractions = True
     sizes = SizeUse.REQUIRED
+    losses = (_SEVERAL_POINTS, *SEVERAL_VALUES_LOSSES, *TEXT_LOSSES)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder)
@@ -39,7 +48,7 @@ class LabelStudioOutput(OutputFormat):
     def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
         """Keep attributes, numbers and descriptions. Other metadata is written as attributes."""
         if shape.type is ShapeType.POINTS and len(shape.points) > 1:
-            report.lose("shapes of several points; they are left out", image)
+            report.lose(_SEVERAL_POINTS, image)
             return None
         attributes = plain_attributes(shape, image, report, several=True)
         metadata: dict[str, Any] = {}

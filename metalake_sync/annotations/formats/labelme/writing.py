@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, WriteReport
-from metalake_sync.annotations.formats.fitting import plain_attributes
+from metalake_sync.annotations.formats.fitting import METADATA_NOT_HELD, ONE_VALUE_LOSSES, plain_attributes
 from metalake_sync.annotations.image_matching import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
@@ -33,6 +33,7 @@ class LabelmeOutput(OutputFormat):
 
     shape_types = frozenset(ShapeType)
     image_file_extension = ".json"
+    losses = (*ONE_VALUE_LOSSES, METADATA_NOT_HELD)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder)
@@ -45,7 +46,7 @@ class LabelmeOutput(OutputFormat):
             for name, value in shape.metadata.items()
             if value is True or (isinstance(value, str | int | float) and value != "" and name not in _TAKEN)
         }
-        report.lose("metadata values that the format can't hold", image, len(shape.metadata) - len(metadata))
+        report.lose(METADATA_NOT_HELD, image, len(shape.metadata) - len(metadata))
         return replace(shape, metadata=metadata, attributes=attributes)
 
 

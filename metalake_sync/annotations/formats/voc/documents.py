@@ -177,11 +177,17 @@ def _coordinate(element: Element, tag: str, where: str) -> float:
     return text_number(text_of(child), f"{where}, {tag}")
 
 
+_LABELS = "shapes whose label is not a single line; they are left out"
+_METADATA = "metadata values that are not a single line of text"
+_POSE = "'pose: Unspecified', which means no pose in VOC"
+
+
 class VocOutput(OutputFormat):
     """NAME.xml for each image, in pixels."""
 
     shape_types = frozenset({ShapeType.RECTANGLE, ShapeType.POLYGON})
     image_file_extension = ".xml"
+    losses = (_LABELS, "attributes", _METADATA, _POSE)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder)
@@ -189,15 +195,15 @@ class VocOutput(OutputFormat):
     def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
         """Keep the label, and metadata whose values are single lines of text."""
         if not is_single_line(shape.label):
-            report.lose("shapes whose label is not a single line; they are left out", image)
+            report.lose(_LABELS, image)
             return None
         report.lose("attributes", image, len(shape.attributes))
         kept: dict[str, str] = {}
         for name, value in shape.metadata.items():
             if not isinstance(value, str) or not is_single_line(value) or not is_single_line(name):
-                report.lose("metadata values that are not a single line of text", image)
+                report.lose(_METADATA, image)
             elif name == "pose" and value == "Unspecified":
-                report.lose("'pose: Unspecified', which means no pose in VOC", image)
+                report.lose(_POSE, image)
             else:
                 kept[name] = value
         return replace(shape, metadata=kept, attributes={})

@@ -197,6 +197,10 @@ def _refuse_separators(words: Sequence[str], where: str) -> None:
             )
 
 
+_LABELS = "shapes whose label is not a single line; they are left out"
+_BOXES = "boxes beside polygons; they are written as polygons"
+
+
 class YoloOutput(OutputFormat):
     """NAME.txt for each image, in fractions; classes.txt and data.yaml."""
 
@@ -207,6 +211,7 @@ class YoloOutput(OutputFormat):
     class_ids = True
     fractions = True
     sizes = SizeUse.REQUIRED
+    losses = (_LABELS, "metadata fields", "attributes", _BOXES)
 
     def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
         return _Writer(folder, [label for label in classes if is_single_line(label)])
@@ -214,7 +219,7 @@ class YoloOutput(OutputFormat):
     def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
         """Keep the label and the confidence."""
         if not is_single_line(shape.label):
-            report.lose("shapes whose label is not a single line; they are left out", image)
+            report.lose(_LABELS, image)
             return None
         report.lose("metadata fields", image, len(shape.metadata))
         report.lose("attributes", image, len(shape.attributes))
@@ -225,7 +230,7 @@ class YoloOutput(OutputFormat):
         boxes = sum(shape.type is ShapeType.RECTANGLE for shape in shapes)
         if not boxes or boxes == len(shapes):
             return shapes
-        report.lose("boxes beside polygons; they are written as polygons", image, boxes)
+        report.lose(_BOXES, image, boxes)
         return tuple(_as_polygon(shape) if shape.type is ShapeType.RECTANGLE else shape for shape in shapes)
 
     def write_index(self, folder: Path, splits: Sequence[str], classes: Sequence[str]) -> None:
