@@ -96,13 +96,15 @@ class Finding:
     subject: str
     """What the finding is about: the name of a file in the collection, or a label."""
     path: str
-    """The local file or the source, relative to the manifest's folder."""
+    """The local file, or the place of the annotations in their source, relative to the manifest's folder."""
     message: str
     """A clause whose subject is the file, the image or the label."""
     about: str = ""
     """What findings must have in common to be counted together, beside check and collection: a label."""
     operation: str | None = None
     """The operation whose sets the finding is about. None: it is about a file, and `subject` is its name."""
+    label: str | None = None
+    """The label that the finding is about. None: it is about no label alone."""
 
     @property
     def remedy(self) -> str:

@@ -25,11 +25,12 @@ class FindingDocument:
     collection: str
     type: str
     file: str | None
-    """The name of the file in the collection. None: the finding is about a label."""
+    """The name of the file in the collection. None: the finding is about the share of a label."""
     label: str | None
-    """The label that the finding is about, if its share moved."""
+    """The label that the finding is about: one that is not allowed, or whose share moved."""
     path: str
-    """The local file, relative to the manifest's folder, or the line of the manifest that names the source."""
+    """The local file, relative to the manifest's folder. About annotations: the place in their source. About the share
+    of a label: the line of the manifest that names the source."""
     message: str
     """A clause whose subject is the file or the label."""
     remedy: str
@@ -65,7 +66,7 @@ def finding_documents(findings: Iterable[Finding]) -> list[FindingDocument]:
             one.collection.name,
             one.collection.type.value,
             one.subject if one.operation is None else None,
-            one.subject if one.operation is not None else None,
+            one.label,
             one.path,
             one.message,
             one.remedy,

@@ -70,7 +70,14 @@ def unknown_labels(sets: CheckedSets, allowed: Set[str], level: Level) -> Iterat
                 about = f"'{label}' of '{sets.operation}'"
                 message = f"has the label {about}, which 'checks.labels.allow' does not have"
                 yield Finding(
-                    Check.UNKNOWN_LABEL, level, sets.collection, name, sets.index.declared_at, message, about=about
+                    Check.UNKNOWN_LABEL,
+                    level,
+                    sets.collection,
+                    name,
+                    sets.index.images()[name].place,
+                    message,
+                    about=about,
+                    label=label,
                 )
 
 
@@ -83,7 +90,8 @@ def shapes_outside(sets: CheckedSets, level: Level) -> Iterator[Finding]:
         if name in outside:
             message = f"has a shape of '{sets.operation}' that reaches outside of it ({outside[name]})"
             about = f"'{sets.operation}'"
-            yield Finding(Check.BOX_OUTSIDE, level, sets.collection, name, sets.index.declared_at, message, about=about)
+            place = sets.index.images()[name].place
+            yield Finding(Check.BOX_OUTSIDE, level, sets.collection, name, place, message, about=about)
 
 
 def moved_shares(sets: CheckedSets, state: StateStore, most_percent: float, level: Level) -> Iterator[Finding]:
@@ -103,7 +111,7 @@ def moved_shares(sets: CheckedSets, state: StateStore, most_percent: float, leve
                 f" and 'max_share_change' is {most_percent:g} %"
             )
             yield Finding(
-                Check.LABEL_SHARE, level, sets.collection, label, where, message, f"'{label}'", sets.operation
+                Check.LABEL_SHARE, level, sets.collection, label, where, message, f"'{label}'", sets.operation, label
             )
 
 

@@ -277,6 +277,19 @@ def test_a_label_that_is_not_allowed(world: World) -> None:
     error = stopped(world)
     assert "birds: 2 images have a label that 'checks.labels.allow' does not have ('brid' of 'people')" in error
     assert "b.png, c.png" in error
+    done = world.run("check", "manifest.yaml", "--sources")
+    assert done.out.splitlines() == [
+        "error: birds: 2 images have a label that 'checks.labels.allow' does not have ('brid' of 'people');"
+        " correct the label, map it with 'labels.map', or allow it",
+        "  b.png (boxes.json: images[1])",
+        "  c.png (boxes.json: images[2])",
+        "3 files checked: 2 errors, 0 warnings.",
+    ]
+    found = world.run("check", "manifest.yaml", "--sources", "--json").document["findings"]
+    assert [(one["file"], one["label"], one["path"]) for one in found] == [
+        ("b.png", "brid", "boxes.json: images[1]"),
+        ("c.png", "brid", "boxes.json: images[2]"),
+    ]
     labeled(world, {"a.png": "bird", "b.png": "bird"}, labels={"allow": ["bird"]})
     world.good("apply", "manifest.yaml")
 

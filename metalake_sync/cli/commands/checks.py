@@ -164,8 +164,10 @@ def _check_sources(flags: ManifestFlags, compared: ComparisonFlags) -> None:
                 say(word + shown(f"{place}: {headline(group)}"))
                 continue
             say(word + shown(f"{group[0].collection}: {headline(group)}"))
+            one_message = len({one.message for one in group}) == 1
             for one in group if flags.verbose else group[:FINDINGS_SHOWN]:
-                say("  " + shown(f"{one.path if one.operation is None else one.subject}: {one.message}"))
+                place = f"{one.subject} ({one.path})"
+                say("  " + shown(place if one_message else f"{place}: {one.message}"))
             if len(group) > FINDINGS_SHOWN and not flags.verbose:
                 say(f"  … and {len(group) - FINDINGS_SHOWN} more (-v shows all)")
         for line in checked.unreadable if not flags.quiet else ():
