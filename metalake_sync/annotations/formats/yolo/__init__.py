@@ -57,7 +57,7 @@ class YoloFormat(AnnotationFormat):
         return not may_be_other_text(file)
 
     def output(self) -> OutputFormat:
-        from metalake_sync.annotations.formats.yolo.label_files import YoloOutput
+        from metalake_sync.annotations.formats.yolo.writing import YoloOutput
 
         return YoloOutput()
 
