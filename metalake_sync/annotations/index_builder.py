@@ -92,6 +92,7 @@ class IndexBuilder:
                 block.file_was_read()
             except ManifestError as error:
                 block.file_failed(file, error)
+            found.incomplete |= notes.incomplete
             self._report.add(spec, notes, file.shown_as)
         for file, late in readers.rest():
             try:

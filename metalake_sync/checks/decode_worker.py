@@ -28,7 +28,7 @@ EXTRANEOUS_BYTES_LIMIT = 64
 """Some cameras write a few bytes too many before the end mark of a JPEG. All of its pixels are decoded by then."""
 
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!bad ICC marker)|Premature end of JPEG file")
-"""The beginnings of libjpeg-turbo's warnings about damaged pixels. It also warns about headers, which nobody needs."""
+"""The beginnings of libjpeg-turbo's warnings about damaged pixels. It also warns about details of headers."""
 
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Iterator
 
-from metalake_sync.annotations.entries import NotAnnotations, SourceFile
+from metalake_sync.annotations.entries import NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FileHead
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.sources.text_files import LINE_LIMIT_CHARS, read_lines
@@ -48,9 +48,10 @@ def rows_of(file: SourceFile) -> Iterator[tuple[int, list[str]]]:
 class Table:
     """A table whose first row names the columns, in any letter case."""
 
-    def __init__(self, file: SourceFile, needed: Collection[str], kind: str) -> None:
-        """`needed`: columns, in lower case. `kind`: the format as messages name it. Raises NotAnnotations for a table
-        without them, and ManifestError."""
+    def __init__(self, file: SourceFile, needed: Collection[str], kind: str, *, names_alone: bool = False) -> None:
+        """`needed`: columns, in lower case. `kind`: the format as messages name it. `names_alone`: whether a row may
+        have one cell only, the name of an image. Raises NotAnnotations for a table without the columns, and
+        ManifestError."""
         self._rows = rows_of(file)
         _, first = next(self._rows, (0, []))
         self.columns: dict[str, int] = {}
@@ -58,6 +59,8 @@ class Table:
             self.columns.setdefault(name, at)
         self._where = file.shown_as
         self._kind = kind
+        self._names_alone = names_alone
+        self._needed: dict[str, int] = {}
         self.need(needed)
 
     def need(self, columns: Collection[str]) -> None:
@@ -69,10 +72,22 @@ class Table:
                 where=self._where,
                 remedy=f"The columns of a {self._kind} table include: {', '.join(columns)}.",
             )
+        self._needed |= {name: self.columns[name] for name in columns}
 
-    def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield the line and the cells of each row after the first one."""
+    def rows(self, notes: ReadNotes) -> Iterator[tuple[int, Row]]:
+        """Yield the line and the cells of each row after the first one.
+
+        A row that ends before a needed column was cut off, and maybe more rows with it. It is left out, and the source
+        is incomplete.
+        """
+        last = max(self._needed.values())
         for line, cells in self._rows:
+            if len(cells) <= last and not (self._names_alone and len(cells) == 1):
+                missing = min((at, name) for name, at in self._needed.items() if at >= len(cells))[1]
+                what = f"rows end before '{missing}', so images without an entry keep their sets"
+                notes.leave_out(what, f"line {line}")
+                notes.incomplete = True
+                continue
             yield line, Row(self.columns, cells)
 
 

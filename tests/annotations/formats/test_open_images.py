@@ -52,8 +52,15 @@ def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     rows = "a,xclick,/m/1,1,0.1,x,0.2,0.3\na,xclick,/m/1,1,0.1\n,xclick,/m/1,1,0.1,0.2,0.2,0.3\n"
     told = notes(read_source(tmp_path, {"boxes.csv": HEAD + BOX + rows, "class-descriptions.csv": "/m/1,Cat\n"}))
     assert "rows can't be read: 'x' is not a number; left out (once: line 3)" in told
-    assert "rows can't be read: the row has no 'xmax'; left out (once: line 4)" in told
+    assert "rows end before 'xmax', so images without an entry keep their sets; left out (once: line 4)" in told
     assert "rows name no image; left out (once: line 5)" in told
+
+
+def test_a_row_of_image_labels_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    table = "ImageID,Source,LabelName,Confidence\na,verification,/m/1,1\na,ve"
+    told = notes(read_source(tmp_path, {"boxes.csv": HEAD + BOX, "labels.csv": table}))
+    assert "labels.csv: labels of whole images are left out: they are not shapes (once: line 2)" in told
+    assert "labels.csv: rows end before 'labelname'" in told
 
 
 def test_a_table_without_boxes_is_refused(tmp_path: Path) -> None:

@@ -36,8 +36,21 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
     told = notes(index)
     assert "rows can't be read: 'x' is not a number; left out (once: line 2)" in told
     assert "rows name no image; left out (once: line 3)" in told
-    assert "rows can't be read: '' is not a number; left out (once: line 4)" in told
+    assert "rows end before 'xmax', so images without an entry keep their sets; left out (once: line 4)" in told
     assert "line 5" in told
+
+
+def test_a_row_of_a_file_name_alone_has_no_shapes_and_a_row_that_was_cut_off_is_no_entry(tmp_path: Path) -> None:
+    """A file may end anywhere: what is lost is not known, so other images keep their sets."""
+    alone = read_source(tmp_path, {"all.csv": f"{HEAD}a.png\nb.png,200,100,,,,,\n"})
+    assert drawn(alone) == {"a.png": [], "b.png": []}
+    assert alone.mode == "replace"
+    rows = f"{HEAD}a.png,200,100,cat,1,2,3,4\nb.png,200,100,cat,1,2,3,4\n"
+    for cut in range(len(HEAD) + len("a.png,200,100,cat,1,2,3,4\nb.png,"), len(rows) - 3):
+        index = read_source(tmp_path, {"all.csv": rows[:cut]}, "all.csv", "tf_csv")
+        assert list(drawn(index)) == ["a.png"], rows[:cut]
+        assert index.mode == "append"
+        assert "all.csv: rows end before" in notes(index)
 
 
 def test_a_quote_that_is_not_closed_is_one_error_with_its_line(tmp_path: Path) -> None:

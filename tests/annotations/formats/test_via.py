@@ -130,3 +130,11 @@ def test_regions_that_cannot_be_read_are_told_with_their_place(tmp_path: Path, b
 def test_an_entry_without_a_file_name_is_an_error_with_its_place(tmp_path: Path) -> None:
     text = json.dumps({"a": {"filename": "a.png", "regions": []}, "b": {"regions": []}})
     assert "via.json: 'b': 'filename' is None, not a name" in errors_of(tmp_path, {"via.json": text}, "via.json")
+
+
+def test_a_row_that_was_cut_off_is_no_image_without_regions(tmp_path: Path) -> None:
+    head = "#filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+    index = read_source(tmp_path, {"via.csv": f"{head}b.png,7,{{}},0,0,{{}},{{}}\na.png,12"}, "via.csv", "via")
+    assert list(drawn(index)) == ["b.png"]
+    assert index.mode == "append"
+    assert "via.csv: rows end before" in notes(index)

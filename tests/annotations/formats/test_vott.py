@@ -81,3 +81,11 @@ def test_an_asset_without_a_name_and_a_file_without_assets_are_errors(tmp_path: 
     assert "p.json: assets['one']: 'name' is None, not a name" in errors_of(tmp_path, {"p.json": text}, "p.json")
     found = errors_of(tmp_path, {"q.json": '{"name": "p", "videoSettings": {}}'}, "q.json")
     assert "the file is not an export of VoTT: it has no 'assets'" in found
+
+
+def test_a_row_that_was_cut_off_is_left_out_and_other_images_keep_their_sets(tmp_path: Path) -> None:
+    head = "image,xmin,ymin,xmax,ymax,label\n"
+    index = read_source(tmp_path, {"p.csv": f"{head}a.png,1,2,3,4,cat\nb.png,1,2"}, "p.csv", "vott")
+    assert list(drawn(index)) == ["a.png"]
+    assert index.mode == "append"
+    assert "p.csv: rows end before 'xmax'" in notes(index)

@@ -48,7 +48,7 @@ class OpenImagesReader(FormatReader):
         parse = functools.partial(_box, names=names)
         elements = Elements("rows", "line {}", parse, ["open_images", names])
         with ByImage() as by_image:
-            for line, row in table.rows():
+            for line, row in table.rows(notes):
                 image = row.get("imageid")
                 if not image:
                     notes.leave_out("rows name no image", f"line {line}")
@@ -66,7 +66,8 @@ class OpenImagesReader(FormatReader):
 
 
 def _count_image_labels(table: Table, notes: ReadNotes) -> None:
-    for line, row in table.rows():
+    table.need(IMAGE_LABELS)
+    for line, row in table.rows(notes):
         if row.get("confidence") in ("0", "0.0"):
             notes.count("labels that the images were verified not to have are left out", at=f"line {line}")
         else:

@@ -1,7 +1,7 @@
 """Reads the CSV of TensorFlow's tutorials, row by row.
 
-A row of a file name alone is an image without objects. Numbers are not corrected: the width of a box is xmax - xmin.
-Must not: check shapes.
+A row of a file name alone is an image without objects, and so is a whole row whose box is empty. Numbers are not
+corrected: the width of a box is xmax - xmin. Must not: check shapes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class TfCsvReader(FormatReader):
     def read(self, file: SourceFile, notes: ReadNotes) -> Iterator[Entry]:
         """Yield the entry of each image. Raises NotAnnotations for another table, and ManifestError with the line."""
         elements = Elements("rows", "line {}", _box, ["tf_csv"])
-        table = Table(file, COLUMNS, "TensorFlow")
+        table = Table(file, COLUMNS, "TensorFlow", names_alone=True)
         with ByImage() as by_image:
-            for line, row in table.rows():
+            for line, row in table.rows(notes):
                 image = row.get("filename")
                 cells = [row.get(column) for column in _BOX]
                 if not image:

@@ -79,7 +79,7 @@ class ViaReader(FormatReader):
         name_column = "#filename" if "#filename" in table.columns else "filename"
         table.need((name_column,))
         with ByImage() as by_image:
-            for line, row in table.rows():
+            for line, row in table.rows(notes):
                 image = row.get(name_column)
                 if not image:
                     notes.leave_out("rows name no image", f"line {line}")

@@ -87,7 +87,7 @@ class VottReader(FormatReader):
         table = Table(file, COLUMNS, "VoTT")
         elements = Elements("rows", "line {}", _row, ["vott"])
         with ByImage() as by_image:
-            for line, row in table.rows():
+            for line, row in table.rows(notes):
                 image = row.get("image")
                 if not image:
                     notes.leave_out("rows name no image", f"line {line}")
