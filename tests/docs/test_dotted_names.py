@@ -23,7 +23,7 @@ DOTTED = re.compile(r"`((?:metalake_sync\.)?([a-z_]+)(?:\.\w+)+)(?:\([^`]*\))?`"
 MODULE_PATH = re.compile(r"`((?:metalake_sync/|tests/|benchmarks/)?[a-z_]+/[\w/]+\.py)`")
 """A path in backticks, such as `sources/globs.py`."""
 
-FILE_ENDINGS = (".json", ".yaml", ".yml", ".md", ".db", ".py", ".csv", ".txt")
+FILE_ENDINGS = (".json", ".jsonl", ".yaml", ".yml", ".md", ".db", ".py", ".csv", ".txt", ".xml")
 
 
 def texts() -> list[Path]:
