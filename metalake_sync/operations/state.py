@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,16 +156,31 @@ def back_up(engine: Engine, to: Path | None) -> Path:
         return state.back_up(to)
 
 
-def forget(engine: Engine, targets: Sequence[str], *, trashed_names: bool = False) -> tuple[int, Path]:
-    """Remove records. The lake keeps its files. Returns the number of records, and the path of a backup of the state.
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What `state forget` removes."""
 
-    A target that is a whole collection removes everything about the collection, including its markers.
-    `trashed_names`: also forget whether the lake accepts the name of a trashed file again.
+    files: int
+    uploaded: int
+    """How many of them this manifest uploaded: no later run prunes these."""
+
+
+def forget(
+    engine: Engine, targets: Sequence[str], approve: Callable[[Forgotten], None], *, trashed_names: bool = False
+) -> tuple[Forgotten, Path]:
+    """Remove records. The lake keeps its files. Returns what was removed, and the path of a backup of the state.
+
+    A target that is a whole collection removes everything about the collection, including its markers. `approve`:
+    called if this manifest uploaded some of the files. It raises GuardStopped without an approval. `trashed_names`:
+    also forget whether the lake accepts the name of a trashed file again.
     """
     require_state(engine)
     with engine.state_backend.lock(command="state forget"), StateStore(engine.state_backend) as state:
         parsed = _parsed(engine, state, targets)
         matching = list(_matching(engine, state, parsed))
+        forgotten = Forgotten(len(matching), sum(file.origin is Origin.UPLOADED for _, _, file in matching))
+        if forgotten.uploaded:
+            approve(forgotten)
         copy = state.back_up()
         with state.write():
             for key, (handle, _) in state.collections.of_lake(lake_identity(engine.manifest)).items():
@@ -176,7 +191,7 @@ def forget(engine: Engine, targets: Sequence[str], *, trashed_names: bool = Fals
             if trashed_names:
                 state.learn(answer_key(lake_identity(engine.manifest)), UNKNOWN)
             state.advance_serial()
-        return len(matching), copy
+        return forgotten, copy
 
 
 def unlock(engine: Engine, *, force: bool) -> str | None:

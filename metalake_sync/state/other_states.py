@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.state.names import name_from_db
 
 
@@ -52,6 +52,15 @@ class OtherState:
             "SELECT f.name FROM files f JOIN collections c ON c.id = f.collection"
             " WHERE c.lake = ? AND c.type = ? AND c.name = ?",
             (lake, key.type.value, key.name),
+        )
+        return (name_from_db(name) for (name,) in rows)
+
+    def uploaded_names(self, lake: str, key: CollectionKey) -> Iterator[str]:
+        """Yield the names of those files of a collection that the other manifest uploaded."""
+        rows = self._connection.execute(
+            "SELECT f.name FROM files f JOIN collections c ON c.id = f.collection"
+            " WHERE c.lake = ? AND c.type = ? AND c.name = ? AND f.origin = ?",
+            (lake, key.type.value, key.name, Origin.UPLOADED.value),
         )
         return (name_from_db(name) for (name,) in rows)
 

@@ -71,7 +71,9 @@ def test_after_a_rebuild_only_annotation_sets_that_differ_are_sent(synced: World
 
 
 def test_forgotten_files_are_adopted_and_the_old_state_is_copied(synced: World) -> None:
-    done = synced.good("state", "forget", "--json", "--target", "birds/[ab].png", "manifest.yaml").document
+    done = synced.good(
+        "state", "forget", "--json", "--target", "birds/[ab].png", "--auto-approve", "manifest.yaml"
+    ).document
     assert done["forgotten"] == 2
     assert Path(done["copy"]).exists()
     plan = synced.good("plan", "--json", "manifest.yaml").document
@@ -81,7 +83,12 @@ def test_forgotten_files_are_adopted_and_the_old_state_is_copied(synced: World) 
 
 def test_a_collection_is_forgotten_with_its_markers(synced: World) -> None:
     synced.good("plan", "manifest.yaml")
-    assert synced.good("state", "forget", "--json", "--target", "birds", "manifest.yaml").document["forgotten"] == 3
+    assert (
+        synced.good("state", "forget", "--json", "--target", "birds", "--auto-approve", "manifest.yaml").document[
+            "forgotten"
+        ]
+        == 3
+    )
     assert synced.good("state", "show", "--json", "manifest.yaml").document["collections"] == []
     assert "3 files adopted" in synced.good("import", "manifest.yaml").out
 

@@ -64,7 +64,7 @@ def test_records_that_were_forgotten_are_a_change_too(world: World) -> None:
     world.manifest(PRUNED)
     world.good("apply", "manifest.yaml")
     world.good("state", "pull", "manifest.yaml", "--to", "p.db")
-    world.good("state", "forget", "manifest.yaml", "--target", "birds/a.png")
+    world.good("state", "forget", "manifest.yaml", "--target", "birds/a.png", "--auto-approve")
     world.images("c.png")
     world.good("apply", "--state", "p.db", "manifest.yaml")
     assert serial(world) == serial(world, "--state", "p.db")

@@ -116,18 +116,39 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     is_flag=True,
     help="Forget that the lake refused the name of a trashed file. The next apply tries again with one file.",
 )
-def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -> None:
-    """Delete records, so that the next run treats these files as new. Makes a copy first. Does not change the lake."""
+@option("--auto-approve", is_flag=True, help="Forget files that this manifest uploaded without asking for approval.")
+def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool, auto_approve: bool) -> None:
+    """Delete records, so that the next run treats these files as new. Makes a copy first. Does not change the lake.
+
+    The next run adopts the files that the manifest still contains. Files that this manifest uploaded are then never
+    pruned, so forgetting them needs approval.
+    """
+    from metalake_sync.operations.state import Forgotten
     from metalake_sync.operations.state import forget as drop
 
     if not target and not trashed_names:
         raise UsageError("nothing to forget", remedy="Give --target COLLECTION[/GLOB] or --trashed-names.")
     engine = flags.engine()
-    dropped, copy = drop(engine, target, trashed_names=trashed_names)
+
+    def approve(found: Forgotten) -> None:
+        consequence = f"{_uploaded_here(found.uploaded)}, and no later run prunes {_them(found.uploaded)}"
+        question = f"Of {count(found.files, 'file')} to forget, {consequence}. Forget them?"
+        ask(question, approved=auto_approve, as_json=flags.as_json, without=f"Nothing was forgotten: {consequence}.")
+
+    dropped, copy = drop(engine, target, approve, trashed_names=trashed_names)
     if flags.as_json:
-        echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
-    else:
-        say(f"Forgot {count(dropped, 'file')}; the copy of the old state is {copy}")
+        echo_json(json.dumps({"forgotten": dropped.files, "uploaded": dropped.uploaded, "copy": str(copy)}))
+        return
+    words = f" ({_uploaded_here(dropped.uploaded)})" if dropped.uploaded else ""
+    click.echo(f"Forgot {count(dropped.files, 'file')}{words}; the copy of the old state is {copy}")
+
+
+def _uploaded_here(number: int) -> str:
+    return f"{number} {'was' if number == 1 else 'were'} uploaded by this manifest"
+
+
+def _them(number: int) -> str:
+    return "it" if number == 1 else "them"
 
 
 @state_command.command("lock", epilog="Example: metalake-sync state lock birds.yaml")
