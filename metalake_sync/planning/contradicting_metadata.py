@@ -1,7 +1,8 @@
 """Warns of files that get different values of one metadata field from two places of the manifest.
 
 Each place would overwrite the value of the other, and a full refresh would report the other as another client. The
-places are recognized by the records, so the warning begins after the first apply. Two places that annotate one image
+places are recognized by the records, so the warning begins after the first apply. Several top-level blocks with one
+kind of address are one place: their warning needs no records. Two places that annotate one image
 in one operation are an error instead (`unmanaged_sources`).
 
 Must not: ask the lake, or stop a run.
@@ -10,13 +11,17 @@ Must not: ask the lake, or stop a run.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.addresses import Address, Place
-from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.core.metadata import TAGS
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.sources.metadata_entries import EntrySource
 
 
 def notes_on_conflicts(
@@ -41,7 +46,32 @@ def notes_on_conflicts(
         yield Note.naming(NoteCode.WRITTEN_TWICE, clause, sorted(names), where)
 
 
-def _differing(one: MetadataValues | None, other: MetadataValues | None) -> set[str]:
+def notes_on_blocks(sources: Mapping[Address, Sequence[EntrySource]], where: str) -> Iterator[Note]:
+    """Yield a note for each address whose entries differ between several blocks. The last block counts.
+
+    `sources`: of each address, in the order of the manifest `where`. Needs no records.
+    """
+    for address, blocks in sources.items():
+        names: dict[str, set[str]] = {}
+        seen: dict[str, dict[str, object]] = {}
+        for block in blocks if len(blocks) > 1 else ():
+            for entry, written in block.entries.items():
+                values = dict(written)
+                before = seen.setdefault(entry, {})
+                fields = _differing(before, values)
+                if fields:
+                    names.setdefault(entry, set()).update(fields)
+                before.update(values)
+        if names:
+            differing = sorted({field for of_name in names.values() for field in of_name})
+            clause = (
+                f"{counted(len(names), 'file gets', 'files get')} different values of {', '.join(map(repr, differing))}"
+                f" from several blocks of 'metadata' by {address}, and the last one counts"
+            )
+            yield Note.naming(NoteCode.WRITTEN_TWICE, clause, sorted(names), where)
+
+
+def _differing(one: Mapping[str, object] | None, other: Mapping[str, object] | None) -> set[str]:
     """The fields that both have with different values. Tags of both are united, so they do not conflict."""
     if one is None or other is None:
         return set()

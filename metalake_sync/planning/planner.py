@@ -132,10 +132,11 @@ class Planner:
         self._notes += notes_on_abandoned_uploads(self.state, left_open, recorded)
         deduct_sent(plans, left_open)
         if addressed is not None and addressed.metadata:
-            from metalake_sync.planning.contradicting_metadata import notes_on_conflicts
+            from metalake_sync.planning.contradicting_metadata import notes_on_blocks, notes_on_conflicts
 
             places = desired.keys(), addressed.metadata.keys()
             self._notes += notes_on_conflicts(self.state, self.lake, *places, self.manifest.source)
+            self._notes += notes_on_blocks(addressed.metadata, self.manifest.source)
         self._notes += self._notes_on_other_manifests(plans, recorded, desired, addressed or UnmanagedSources())
         blocks = self._blocks(lambda: _labels_of(desired.values(), addressed))
         downloads, trash_rules = blocks.plan()

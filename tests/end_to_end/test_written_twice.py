@@ -43,3 +43,23 @@ def test_a_field_from_a_collection_and_from_two_addresses(world: World) -> None:
     world.write("one.json", entries(a={"Note": "x"}))
     world.good("apply", "manifest.yaml", "--auto-approve")
     assert conflicts(world) == []
+
+
+def test_several_blocks_of_one_kind_of_address(world: World) -> None:
+    world.images("a.png", "b.png")
+    world.write("one.json", entries(a={"Camera": "A", "Tags": ["t"]}, b={"Camera": "A"}))
+    world.write("two.json", entries(a={"Camera": "B", "Tags": ["u"], "Note": "x"}, b={"Camera": "A"}))
+    block = {"by": "collection", "collection": "birds"}
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    world.manifest(BIRDS, metadata=[{**block, "source": "one.json"}, {**block, "source": "two.json"}])
+    expected = (
+        "1 file gets different values of 'Camera' from several blocks of 'metadata' by files of birds, and the last one"
+        " counts: a.png"
+    )
+    # No records are needed, and none end the warning.
+    assert conflicts(world) == [expected]
+    world.good("apply", "manifest.yaml", "--auto-approve")
+    assert conflicts(world) == [expected]
+    world.write("two.json", entries(a={"Note": "x"}, b={"Camera": "A"}))
+    assert conflicts(world) == []
