@@ -68,10 +68,17 @@ def find_stale_facts(
     current = {action.key: action for action in plan.actions()}
     for key, before in approved.actions.items():
         now = current.get(key)
-        if now is None:
+        if now is None and CONTENT in before and not _concerns(plan, key):
+            yield f"the file of the action '{key}' is not in the sources any more"
+        elif now is None:
             yield f"the action '{key}' is no longer needed"
         elif changes := list(_changed_facts(before, now, contents)):
             yield f"'{key}': " + ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
+
+
+def _concerns(plan: Plan, key: ActionKey) -> bool:
+    """Whether a plan has another action of the same file."""
+    return any((one.key.collection, one.key.file) == (key.collection, key.file) for one in plan.actions())
 
 
 def _changed_facts(before: Facts, action: Action, contents: Mapping[str, str]) -> Iterator[tuple[str, Any, Any]]:

@@ -179,6 +179,22 @@ def is_saved_plan(path: str, content: bytes | None = None) -> bool:
     return _BEGINNING.match(content) is not None
 
 
+def check_not_broken(path: str, content: bytes | None = None) -> None:
+    """Raise UsageError for what is neither a saved plan nor a manifest: an empty file, `{}`, `[]`, `null`, and a file
+    with the name of a plan. `content`: the file's bytes, if known already. Call it if `is_saved_plan` says no."""
+    beginning = content
+    if beginning is None:
+        try:
+            with open(path, "rb") as file:
+                beginning = file.read(200)
+        except OSError:
+            return
+    if path.endswith(".plan") or beginning.strip() in (b"", b"{}", b"[]", b"null"):
+        raise UsageError(
+            "the file is not a saved plan, and not a manifest", where=path, remedy="Make a plan with 'plan --out'."
+        )
+
+
 def load_plan(path: str, content: bytes | None = None) -> SavedPlan:
     """Read a saved plan. `content`: the file's bytes, if known already. Raises UsageError."""
     from pydantic import ValidationError

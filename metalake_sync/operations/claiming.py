@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from metalake_sync.apply.provenance import find_provenance
 from metalake_sync.core.changes import Reason
 from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.core.summary import Summary
-from metalake_sync.core.targets import Target, parse_targets
+from metalake_sync.core.targets import Target, check_matched, parse_targets
 from metalake_sync.engine import Engine, new_run_id
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -96,6 +96,8 @@ def claim(
             for one in claims:
                 own = [target for target in parsed if target.collection == one.collection.name]
                 _find_only_in_lake(client, state, recorded[one.collection], own, one)
+        names = {one.collection: chain(state.files.names(recorded[one.collection]), one.only_in_lake) for one in claims}
+        check_matched(parsed, names, "in the state or in the lake", "--claim")
         if not any(one.files for one in claims):
             return claims, None
         approve(claims)

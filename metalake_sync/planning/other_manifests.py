@@ -29,7 +29,7 @@ from metalake_sync.planning.state_ownership import OWNER, SHARED_OWNER
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.state.backends.file import STATE_FOLDER
 from metalake_sync.state.names import CollectionHandle
-from metalake_sync.state.other_states import OtherState, open_other_state, other_state_paths
+from metalake_sync.state.other_states import OtherState, newest_of_each, open_other_state, other_state_paths
 from metalake_sync.state.store import StateStore
 
 _REMEDY = "keep it in one of them"
@@ -59,7 +59,7 @@ def notes_on_other_manifests(
     for each collection from which this plan trashes files of another manifest."""
     folders = {manifest.base_dir / STATE_FOLDER, state.path.parent}
     notes: list[Note] = []
-    for path in other_state_paths(folders, state.path):
+    for path in newest_of_each(other_state_paths(folders, state.path)):
         try:
             with open_other_state(path) as other:
                 named = _other_manifest(other, manifest, state, lake)

@@ -101,6 +101,18 @@ def open_other_state(path: Path) -> Iterator[OtherState]:
         yield OtherState(path, connection)
 
 
+def newest_of_each(paths: Iterable[Path]) -> list[Path]:
+    """Return the states of these that can be read and that a run wrote to. Of the copies of one state, such as the one
+    that 'state migrate' left, return the newest."""
+    newest: dict[str, tuple[int, Path]] = {}
+    for path in paths:
+        with contextlib.suppress(sqlite3.Error, ValueError, OSError), open_other_state(path) as other:
+            lineage, serial = other.lineage, int(other.learned("serial") or 0)
+            if lineage is not None and serial >= newest.get(lineage, (0, path))[0]:
+                newest[lineage] = serial, path
+    return sorted(path for _, path in newest.values())
+
+
 def other_state_paths(folders: Iterable[Path], own: Path) -> list[Path]:
     """Return the states in these folders, except our own, sorted."""
     found = {Path(os.path.abspath(path)) for folder in folders for path in folder.glob("*.db")}

@@ -54,6 +54,19 @@ def test_a_glob_claims_only_what_it_matches(lost: World) -> None:
     assert adopted(lost) == 1
 
 
+def test_a_claim_that_matches_nothing_is_an_error(lost: World) -> None:
+    done = lost.run("import", "--claim", "birds/*.png", "--claim", "birds/*.gif", "--auto-approve", "manifest.yaml")
+    assert (done.code, "'--claim birds/*.gif' matches no file in the state or in the lake" in done.err) == (64, True)
+    assert adopted(lost) == 3
+    # Files that were claimed before match, and so do files that only the lake has.
+    for _ in range(2):
+        lost.good("import", "--claim", "birds/*.png", "--auto-approve", "manifest.yaml")
+    (lost.folder / "images" / "other.jpg").unlink()
+    shutil.rmtree(lost.folder / ".metalake-sync")
+    done = lost.good("import", "--claim", "birds/other.jpg", "--auto-approve", "manifest.yaml")
+    assert "1 matching file of the lake cannot be claimed" in done.out
+
+
 def test_a_claim_needs_approval_and_nothing_is_recorded_without_it(lost: World) -> None:
     done = lost.run("import", "--claim", "birds", "manifest.yaml")
     assert done.code == 7

@@ -81,7 +81,27 @@ def test_a_file_that_left_the_checkout_is_named(reviewed: World) -> None:
     (second.folder / "images" / "new.png").unlink()
     done = second.run("apply", "the.plan")
     assert done.code == 7
-    assert "the action 'upload birds/new.png' is no longer needed" in done.err
+    assert "the file of the action 'upload birds/new.png' is not in the sources any more" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("the.plan", ""),
+        ("the.plan", "{}"),
+        ("the.plan", '{"manifest": "manifest.yaml"}'),
+        ("the.plan", "version: 1"),
+        ("plan.json", "[]"),
+        ("plan.json", " {}\n"),
+        ("plan.json", "null"),
+        ("plan.json", ""),
+    ],
+)
+def test_a_broken_saved_plan_is_called_so(world: World, name: str, content: str) -> None:
+    world.write(name, content)
+    done = world.run("apply", name)
+    assert done.code == 64
+    assert f"{name}: the file is not a saved plan, and not a manifest" in done.err
 
 
 def test_the_manifest_is_found_from_the_plan_or_from_the_current_folder(reviewed: World, tmp_path: Path) -> None:

@@ -216,6 +216,19 @@ def test_states_that_are_not_those_of_another_manifest(world: World) -> None:
     assert warnings(world, "manifest.yaml") == []
 
 
+def test_a_state_that_was_moved_is_one_state(world: World) -> None:
+    world.images("a.png")
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    write_second(world, dict(BIRDS))
+    world.good("apply", "night.yaml")
+    world.good("state", "migrate", "night.yaml", "--to", ".metalake-sync/moved.db")
+    assert clause(world, "manifest.yaml", "night.yaml") == "1 file (a.png)"
+    # The state that is used from now on counts, and not the one that was left.
+    world.good("state", "forget", "night.yaml", "--state", ".metalake-sync/moved.db", "--target", "birds/a.png")
+    assert warnings(world, "manifest.yaml") == []
+
+
 def test_manifests_of_other_lakes(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)

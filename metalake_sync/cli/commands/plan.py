@@ -31,7 +31,14 @@ from metalake_sync.core.checks import failed
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
 from metalake_sync.documents.plan import plan_document
-from metalake_sync.documents.saved_plan_files import is_saved_plan, load_plan, manifest_of, read_stream, save_plan
+from metalake_sync.documents.saved_plan_files import (
+    check_not_broken,
+    is_saved_plan,
+    load_plan,
+    manifest_of,
+    read_stream,
+    save_plan,
+)
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -202,6 +209,8 @@ def apply_command(
                     raise UsageError("a saved plan has its own targets", remedy=f"Remove {flag}, or make a new plan.")
             flags = replace(flags, manifest=manifest_of(saved, flags.manifest))
             options = saved.with_options(options)
+        elif flags.manifest != "-":
+            check_not_broken(flags.manifest, content)
         engine = flags.engine(listener, options, content)
         if saved is not None and saved.revert is not None:
             from metalake_sync.operations.revert import reverting
