@@ -96,8 +96,10 @@ def claim(
             for one in claims:
                 own = [target for target in parsed if target.collection == one.collection.name]
                 _find_only_in_lake(client, state, recorded[one.collection], own, one)
-        names = {one.collection: chain(state.files.names(recorded[one.collection]), one.only_in_lake) for one in claims}
-        check_matched(parsed, names, "in the state or in the lake", "--claim")
+        matchable = {
+            one.collection: chain(state.files.names(recorded[one.collection]), one.only_in_lake) for one in claims
+        }
+        check_matched(parsed, matchable, "in the state or in the lake", "--claim")
         if not any(one.files for one in claims):
             return claims, None
         approve(claims)

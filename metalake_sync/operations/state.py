@@ -17,6 +17,7 @@ from metalake_sync.planning.interrupted_runs import UNKNOWN, answer_key
 from metalake_sync.planning.run_options import SkippedPart, recorded_names
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.shared import SharedBackend
+from metalake_sync.state.database import size_on_disk
 from metalake_sync.state.failures import FailureRow
 from metalake_sync.state.runs import RunRow
 from metalake_sync.state.store import StateStore
@@ -122,7 +123,7 @@ def describe_state(engine: Engine) -> dict[str, Any]:
         return {
             "location": engine.state_backend.location,
             "path": str(engine.state_path),
-            "bytes": engine.state_path.stat().st_size,
+            "bytes": size_on_disk(engine.state_path),
             "lineage": state.version.lineage,
             "serial": state.serial,
             "shared": _described_log(engine.state_backend),

@@ -160,6 +160,15 @@ def files_of(path: Path) -> Iterator[Path]:
         yield path.with_name(path.name + suffix)
 
 
+def size_on_disk(path: Path) -> int:
+    """Return the bytes of a state with those of its log, which has most of it while its first run writes."""
+    size = 0
+    for piece in (path, path.with_name(f"{path.name}-wal")):
+        with contextlib.suppress(FileNotFoundError):
+            size += piece.stat().st_size
+    return size
+
+
 def identity_of(path: Path) -> tuple[int, int] | None:
     """Return device and inode of the file at a path, or None if no file exists."""
     try:

@@ -286,3 +286,14 @@ def test_two_manifests_of_one_machine_are_warned_of_each_other(runner: Runner) -
         found = runner.good("plan", manifest, "--json").document["warnings"]
         (message,) = [note["message"] for note in found if note["code"] == "another_manifest"]
         assert f"the manifest {other} also writes this: 3 files (a.png, b.png, c.png)" in message
+    # A job that plans both in a new checkout finds the working copy of the first. One that plans one of them does not.
+    second = fresh(runner, "second")
+    assert not _another(second, "night.yaml")
+    third = fresh(second, "third")
+    third.good("plan", "manifest.yaml")
+    assert len(_another(third, "night.yaml")) == 1
+
+
+def _another(runner: Runner, manifest: str) -> list[str]:
+    found = runner.good("plan", manifest, "--json").document["warnings"]
+    return [note["message"] for note in found if note["code"] == "another_manifest"]

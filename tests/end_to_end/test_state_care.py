@@ -183,3 +183,21 @@ def test_status_says_what_a_killed_run_did(synced: World) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM run_actions")
     assert "no action is recorded" in synced.good("status", "manifest.yaml").out.splitlines()[-1]
+
+
+def test_open_uploads_are_those_of_a_living_run_while_it_holds_the_lock(synced: World) -> None:
+    path = synced.folder / STATE
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO upload_sessions (upload_id, collection, job_id, storage, metadata_digest)"
+            " SELECT 'u', id, 'j', 's3', '' FROM collections"
+        )
+    assert "  1 open upload session of an interrupted run\n" in synced.good("state", "show", "manifest.yaml").out
+    with FileBackend(path).lock(command="apply birds.yaml"), contextlib.closing(sqlite3.connect(path)) as connection:
+        shown = synced.good("state", "show", "manifest.yaml").out
+        assert "  1 open upload session of the run that holds the lock, or of an interrupted run\n" in shown
+        # What a run writes is in SQLite's log first.
+        before = synced.good("state", "show", "--json", "manifest.yaml").document["bytes"]
+        connection.execute("INSERT INTO meta (key, value) VALUES ('test', hex(zeroblob(1000000)))")
+        connection.commit()
+        assert synced.good("state", "show", "--json", "manifest.yaml").document["bytes"] > before + 1_000_000

@@ -61,7 +61,9 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
         words = f"{count(row['files'], 'file')}, {row['adopted']} adopted, {count(row['sets'], 'annotation set')}"
         say(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
     if described["open_uploads"]:
-        say(f"  {count(described['open_uploads'], 'upload session')} of an interrupted run left open")
+        living = described["lock"] is not None
+        whose = "of the run that holds the lock, or of an interrupted run" if living else "of an interrupted run"
+        say(f"  {count(described['open_uploads'], 'open upload session')} {whose}")
     say(f"  lock: {shown(described['lock'] or 'free')}")
 
 
