@@ -136,6 +136,7 @@ def _shared_state(backend: SharedBackend) -> Finding:
     try:
         check_conditional_writes(backend.store)
         contents, holder = backend.contents(), backend.lock_holder()
+        backend.check_copy()
     except SyncError as error:
         remedy = error.remedy or "Check the location and the credentials."
         return Finding(subject, "wrong", error.message, remedy, error.exit_code)

@@ -134,8 +134,9 @@ def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool, a
 
     def approve(found: Forgotten) -> None:
         consequence = f"{_uploaded_here(found.uploaded)}, and no later run prunes {_them(found.uploaded)}"
-        question = f"Of {count(found.files, 'file')} to forget, {consequence}. Forget them?"
-        ask(question, approved=auto_approve, as_json=flags.as_json, without=f"Nothing was forgotten: {consequence}.")
+        facts = f"of {count(found.files, 'file')}, {consequence}"
+        question = f"Forget the records? Note: {facts}."
+        ask(question, approved=auto_approve, as_json=flags.as_json, without=f"Nothing was forgotten: {facts}.")
 
     dropped, copy = drop(engine, target, approve, trashed_names=trashed_names)
     if flags.as_json:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from metalake_sync.errors import StateDamaged, StateError, UsageError
 from metalake_sync.key_stores.base import KeyStore
@@ -34,9 +35,15 @@ from metalake_sync.state.database import (
     files_of,
     open_database,
 )
-from metalake_sync.state.shared.filling import is_being_written, refresh, sequence_of_copy, version_of_copy
+from metalake_sync.state.shared.filling import (
+    is_being_written,
+    read_and_compare,
+    refresh,
+    sequence_of_copy,
+    version_of_copy,
+)
 from metalake_sync.state.shared.lease import Lease, newest_lease, release
-from metalake_sync.state.shared.log import new_segment, pack, segment_key
+from metalake_sync.state.shared.log import SegmentMissing, new_segment, pack, segment_key
 from metalake_sync.state.shared.place import (
     BACKUPS,
     BACKUPS_KEPT,
@@ -110,6 +117,17 @@ class SharedBackend:
             return read_contents(self.store, state_id) if state_id is not None else None
         finally:
             self._close_store()
+
+    def check_copy(self) -> None:
+        """Raise StateError if the store lost what the working copy of this machine has. Changes nothing."""
+        if not self.path.is_file() or lock_holder(self.path) is not None:
+            return
+        # A copy that cannot be read is fetched again.
+        with contextlib.suppress(sqlite3.Error, SegmentMissing):
+            uri = f"file:{quote(os.path.abspath(self.path))}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+                read_and_compare(connection, self.path, self.store)
+        self._close_store()
 
     def _prepare(self) -> None:
         """Make sure that the working copy can be written: in a temporary folder if the checkout is read-only."""

@@ -201,6 +201,9 @@ def test_a_store_that_lost_the_end_of_its_log_leaves_a_newer_copy_alone(
             command(machine("one"))
         assert str(machine("one").path) in str(raised.value.message)
         assert "state push" in (raised.value.remedy or "")
+    with pytest.raises(StateError, match="older or another state"):
+        machine("one").check_copy()
+    machine("two").check_copy()
     assert copied(machine("one").path) == before
     # A push replaces what the store has, on a machine with such a copy too, and keeps both.
     (tmp_path / "copy.db").write_bytes(machine("one").path.read_bytes())
