@@ -10,6 +10,9 @@ from metalake_sync.lazy_dataclass import dataclass
 S3, AZURE, GCS = "s3", "azure", "gs"
 BUCKET_SCHEMES = (S3, AZURE, GCS)
 
+_SCHEMES = "s3|gs|gcs|azure|postgres|postgresql|mysql|mariadb|mongodb|redis|s?ftp|https?"
+"""What a text begins with that was meant to be a URL, also of a store that is not supported."""
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -20,7 +23,9 @@ def is_key_store_url(text: str) -> bool:
 
 def scheme_without_slashes(text: str) -> str | None:
     """Return the scheme with its colon if a text was meant to be a URL and lacks the `//`. Otherwise None."""
-    near = re.match(r"(s3|gs|gcs|azure|postgres|postgresql|https?):(?!//)", text, re.IGNORECASE)
+    near = re.match(
+        r"(s3|gs|gcs|azure|postgres|postgresql|mysql|mariadb|mongodb|redis|s?ftp|https?):(?!//)", text, re.IGNORECASE
+    )
     return near[0] if near else None
 
 
@@ -41,7 +46,7 @@ def shown_address(text: str) -> str:
 
 def _parts(text: str) -> tuple[str, str, str]:
     """Divide an address into the scheme with its colon, the slashes after it, and the rest."""
-    found = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]*:)?(/*)(.*)", text, re.DOTALL)
+    found = re.match(r"(\s*[A-Za-z][A-Za-z0-9+.-]*:)?(/*)(.*)", text, re.DOTALL)
     assert found is not None
     return found[1] or "", found[2], found[3]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from metalake_sync.errors import ExitCode, UsageError
-from metalake_sync.key_stores.addresses import is_key_store_url
+from metalake_sync.key_stores.addresses import is_key_store_url, shown_address
 from metalake_sync.key_stores.opening import open_key_store
 
 ACCOUNT = {"AZURE_STORAGE_ACCOUNT": "tests", "AZURE_STORAGE_KEY": "dGVzdHM="}
@@ -75,6 +75,26 @@ def test_an_address_with_a_password_is_refused_without_printing_it(url: str) -> 
     assert refused.value.exit_code is ExitCode.USAGE
     assert PASSWORD not in str(refused.value)
     assert PASSWORD not in repr(refused.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"postgresql:u:{PASSWORD}@host/states", "postgresql:host/states"),
+        (f"s3:/AKIA:{PASSWORD}@bucket", "s3:/bucket"),
+        (f"s3://u:{PASSWORD}", "s3://u:***"),
+        (f"s3:u:{PASSWORD}/bucket", "s3:u:***"),
+        (f"s3://u:1@{PASSWORD}@bucket/birds", "s3://bucket/birds"),
+        (f"s3://u:1?{PASSWORD}@bucket/birds", "s3://***"),
+        (f"s3://bucket/birds?sig={PASSWORD}", "s3://bucket/birds"),
+        (f"  postgresql://u:{PASSWORD}", "  postgresql://u:***"),
+        ("postgresql://host:5432/states", "postgresql://host:5432/states"),
+        ("postgresql://[::1]:5432/states", "postgresql://[::1]:5432/states"),
+        ("folder/a:b.db", "folder/a:b.db"),
+    ],
+)
+def test_an_address_is_shown_without_what_can_be_a_credential(text: str, shown: str) -> None:
+    assert shown_address(text) == shown
 
 
 @pytest.mark.parametrize(
