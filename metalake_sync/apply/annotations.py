@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from metalake_sync.apply.pages import AddressLookup, PageSender, has_image_address, image_address
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.core.actions import Annotate, AttachModelRun, RemoveAnnotations, SetAction
+from metalake_sync.core.actions import Annotate, AttachModelRun, SetAction
 from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind
@@ -135,11 +135,11 @@ class AnnotationStage:
 
     def _record(self, upload: _Upload, actions: Sequence[SetAction]) -> None:
         records = self._recorder.records_at(upload.place)
-        sent = [(action.at, action.annotations) for action in actions if isinstance(action, Annotate)]
-        records.record_sets(sent, lambda name, _: upload.bases.get(name))
-        records.forget_sets(
-            upload.operation, [action.at.name for action in actions if isinstance(action, RemoveAnnotations)]
+        wanted = [(action.at, action.to_record if isinstance(action, Annotate) else None) for action in actions]
+        records.record_sets(
+            [(at, one) for at, one in wanted if one is not None], lambda name, _: upload.bases.get(name)
         )
+        records.forget_sets(upload.operation, [at.name for at, one in wanted if one is None])
         self._recorder.state.pending_writes.confirm_sets(
             self._recorder.lake, upload.place, upload.operation, [action.at.name for action in actions]
         )
@@ -154,11 +154,11 @@ class AnnotationStage:
         record = ImageRecord(action.at.name, ())
         wanted, base = None, None
         if isinstance(action, Annotate):
-            wanted = action.annotations
+            wanted = action.to_record
             record = self._indexes[upload.place, upload.operation].record(action.at.name)
             if action.merge is not None:
                 # The state keeps the source's set: what the other client drew stays theirs in the next comparison.
-                base, record = record, action.merge.shapes
+                base, record = record if wanted is not None else None, action.merge.shapes
         upload.pending[action.at.name] = PendingSet(action.at, upload.operation, upload.kind, record, wanted, base)
         return set_for_image(
             image_address(action.at, unique_names),

@@ -115,7 +115,7 @@ class CollectionStage:
                 update[TAGS] = merge_tags(before=before.get(TAGS, []), ours=ours, theirs=theirs)
             # The history needs what the lake had: another client may have written some of it.
             lake = action.lake if action.lake is not None else lake_values(before, fields, there)
-            action = replace(action, lake={**lake, TAGS: theirs})
+            action = replace(action, lake={**lake, TAGS: theirs}, tags=tuple(update[TAGS]))
         recorded = action.metadata_recorded
         state, at = self._recorder.state, FileAt(collection.key, HEAD)
         with state.write():

@@ -121,7 +121,8 @@ class MetadataStage:
                 one.update[TAGS] = merge_tags(before=before.get(TAGS, []), ours=ours, theirs=theirs)
             # The history needs what the lake had: another client may have written some of it.
             lake = one.action.lake if one.action.lake is not None else lake_values(before, fields[name], there)
-            updates[number] = replace(one, action=replace(one.action, lake={**lake, TAGS: theirs}))
+            action = replace(one.action, lake={**lake, TAGS: theirs}, tags=tuple(one.update[TAGS]))
+            updates[number] = replace(one, action=action)
 
     # Tags that other clients had set on a file that was replaced.
 
@@ -168,24 +169,21 @@ class MetadataStage:
         where = {"collection_id": collection_id}
         if isinstance(place, Address):
             where = {**await self._addresses.metadata_place(place)}
-        state, lake = self._recorder.state, self._recorder.lake
-        with state.write():
-            # A run after a kill knows from this that the lake may have these values from us.
-            state.pending_writes.put_metadata(
-                lake,
-                place,
-                [
-                    PendingMetadata(one.action.at, metadata_set(one.update), one.action.metadata_recorded)
-                    for one in page
-                ],
-            )
-        await asyncio.to_thread(state.sync)
+        await self._record_pending(place, page)
         rejected = await sender.send(page, lambda part: self._send(place, where, part), lambda one: one.action)
         names = [one.action.at.name for one in rejected]
         if names:
-            with state.write():
-                state.pending_writes.drop_metadata(lake, place, names)
+            with self._recorder.state.write():
+                self._recorder.state.pending_writes.drop_metadata(self._recorder.lake, place, names)
         return names
+
+    async def _record_pending(self, place: Place, page: Sequence[MetadataUpdate]) -> None:
+        """Record what is about to be sent, so that a run after a kill knows that the lake may have it from us."""
+        state = self._recorder.state
+        files = [PendingMetadata(one.action.at, metadata_set(one.update), one.action.metadata_recorded) for one in page]
+        with state.write():
+            state.pending_writes.put_metadata(self._recorder.lake, place, files)
+        await asyncio.to_thread(state.sync)
 
     async def _send(self, place: Place, where: Mapping[str, str | None], page: Sequence[MetadataUpdate]) -> None:
         """Write a page of updates, and record them when the lake confirms them."""

@@ -1,6 +1,7 @@
 """The recorder: the only writer of the state during a run. It commits what the lake confirmed, then emits events.
 
-Owns: transactions, counts, failures and events of a run. Must not: call the lake.
+Owns: transactions, counts, failures and events of a run. Must not: call the lake. Longer than 300 lines, because every
+record of success and failure, with its rows in the history, is written here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from metalake_sync.core.actions import (
 from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.changes import Reason
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
-from metalake_sync.core.metadata import NO_METADATA, metadata_set
+from metalake_sync.core.metadata import NO_METADATA, TAGS, metadata_set
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.core.summary import Summary
 from metalake_sync.errors import SyncError
@@ -113,10 +114,10 @@ class Recorder:
         """
         found: dict[int, int | None] = {}
         for number, action in enumerate(actions):
-            if isinstance(action, Annotate | RemoveAnnotations) and action.theirs is not None:
-                (found[number],) = self.state.bases.put([action.theirs])
-            elif isinstance(action, Annotate) and action.was_absent:
+            if isinstance(action, Annotate) and action.was_absent:
                 found[number] = NO_SET
+            elif isinstance(action, Annotate | RemoveAnnotations) and action.theirs is not None:
+                (found[number],) = self.state.bases.put([action.theirs])
             elif isinstance(action, Annotate | RemoveAnnotations):
                 foreign = action.reason is Reason.DRIFTED or (isinstance(action, Annotate) and action.overwrites)
                 is_new = self.looked or (action.at.managed and action.at.unique_name is None)
@@ -141,7 +142,8 @@ class Recorder:
                 if action.merge is not None:
                     (after,) = self.state.bases.put([action.merge.shapes])
             assert isinstance(action, Annotate | RemoveAnnotations), "other actions send no set"
-            confirmed = recorded.get(number, NO_SET) if base != recorded.get(number) else None
+            own = recorded.get(number, NO_SET)
+            confirmed = own if base != own else None
             if base not in (None, NO_SET) and base == recorded.get(number) and not (action.compared or self.looked):
                 confirmed = base
             wanted = action.annotations
@@ -169,6 +171,10 @@ class Recorder:
             self.state.metadata_sets.remember([action.metadata_written])
         if isinstance(action, UpdateFileMetadata | UpdateHead):
             before, confirmed = self._metadata_before(action)
+            if action.tags is not None:
+                in_lake = metadata_set({**action.metadata_written.values, TAGS: list(action.tags)})
+                self.state.metadata_sets.remember([in_lake])
+                after = in_lake.digest
         place = action.at.place if isinstance(action, UpdateFileMetadata | Annotate | RemoveAnnotations) else None
         return ActionRow(
             action.action_name,

@@ -15,7 +15,7 @@ from metalake_sync.core.changes import Change
 from metalake_sync.core.changes import Reason as Reason
 from metalake_sync.core.metadata import MetadataSet, MetadataValues, metadata_set
 from metalake_sync.core.selection import WHOLE_LAKE
-from metalake_sync.core.shapes import digest_of_shapes, encode_record
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import (
     CollectionKey,
     DesiredFile,
@@ -79,6 +79,8 @@ class UpdateHead(BaseAction):
     """Whether the action overwrites a value that another client wrote."""
     record: MetadataSet | None = None
     """The metadata to record as ours. None: `head`. It differs where a revert writes values of another client."""
+    tags: tuple[str, ...] | None = None
+    """The Tags that are sent, with those of other clients, as apply found them. None: no Tags are sent."""
 
     @property
     def needs_approval(self) -> bool:
@@ -281,6 +283,8 @@ class UpdateFileMetadata(_OnFileInLake, BaseAction):
     """The local file. None for an unmanaged file."""
     record: MetadataSet | None = None
     """The metadata to record as ours. None: `metadata`. It differs where a revert writes values of another client."""
+    tags: tuple[str, ...] | None = None
+    """The Tags that are sent, with those of other clients, as apply found them. None: no Tags are sent."""
 
     @property
     def needs_approval(self) -> bool:
@@ -344,6 +348,12 @@ class Annotate(_OnFileInLake, BaseAction):
     @property
     def needs_approval(self) -> bool:
         return self.overwrites
+
+    @property
+    def to_record(self) -> DesiredSet | None:
+        """The set to record as ours. None: a revert sends a set of another client, over which we had sent none."""
+        restored = self.merge is not None and self.merge.restored
+        return None if restored and self.annotations.digest == EMPTY_SET_DIGEST else self.annotations
 
     @property
     def key(self) -> ActionKey:

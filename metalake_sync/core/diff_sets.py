@@ -196,9 +196,14 @@ def compare_sets(
         looked = _was_read(remote, operation)
         if wanted is None:
             if known is not None and policy is None and (gone := set_left(at, known, None)) is not None:
-                if looked and has_drifted(known, there):
-                    shapes = there.shapes if there is not None else ImageRecord(at.name, ())
-                    gone = replace(gone, theirs=shapes, overwrites=there is not None)
+                drifted = looked and has_drifted(known, there)
+                if drifted and there is None:
+                    # Another client has cleared the set already.
+                    decisions.take(SetDecision(settled=DesiredSet(operation, known.kind, EMPTY_SET_DIGEST, 0)))
+                    continue
+                if drifted and there is not None:
+                    cleared = RecordedSet(operation, known.kind, there.digest, there.shape_count)
+                    gone = replace(gone, annotations=cleared, theirs=there.shapes, overwrites=True)
                 decisions.take(SetDecision(replace(gone, compared=looked)))
             if policy is None or not policy.known or policy.mode == "append":
                 continue
@@ -309,9 +314,9 @@ def _decide_conflict(
         merge = None  # Each side removed what the other one kept.
     # A set that another client cleared has no shapes to lose.
     overwrites = there is not None and on_drift != "overwrite" and (merge is None or merge.conflicts > 0)
-    return SetDecision(
-        _send(at, wanted, known, there.shape_count if there else 0, reason, there, merge, overwrites=overwrites)
-    )
+    cleared = ImageRecord(at.name, ()) if there is None and known is not None else None
+    before = there.shape_count if there is not None else 0
+    return SetDecision(_send(at, wanted, known, before, reason, there, merge, overwrites=overwrites, cleared=cleared))
 
 
 def _send(
@@ -324,14 +329,16 @@ def _send(
     merge: SetMerge | None = None,
     *,
     overwrites: bool = False,
+    cleared: ImageRecord | None = None,
 ) -> SetAction:
-    """Return the action that sends a set. `before`: the number of shapes that the lake has."""
+    """Return the action that sends a set. `before`: the number of shapes that the lake has. `cleared`: the empty set of
+    another client that cleared what the lake had confirmed."""
     after = len(merge.shapes.shapes) if merge is not None else wanted.shape_count
     clears = not after if merge is not None else wanted.digest == EMPTY_SET_DIGEST
     changes: tuple[Change, ...] = ()
     if at.managed:
         changes = (Change(shapes_of(wanted.operation), before, after),)
-    theirs = there.shapes if there is not None else None
+    theirs = there.shapes if there is not None else cleared
     if not clears:
         return Annotate(at, wanted, reason, changes, overwrites, theirs, merge)
     gone = known

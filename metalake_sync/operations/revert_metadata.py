@@ -6,7 +6,7 @@ touch a field that the run did not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal
 
@@ -79,12 +79,12 @@ def revert_metadata(
     lake: MetadataValues,
     tags: Literal["own", "exact"],
     *,
-    changed_later: bool,
+    changed_later: Container[str],
 ) -> MetadataReverted:
     """Decide about one file or head.
 
     `recorded`: what was written last. `lake`: what the lake has now, at least for the fields of `run`. `changed_later`:
-    whether a later run wrote the metadata.
+    the fields that later runs wrote.
     """
     wanted, ours = dict(recorded), dict(recorded)
     seen: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def revert_metadata(
         if there is not _ABSENT and name in run.before and same_value(there, run.before[name]):
             continue
         if there is _ABSENT or not same_value(there, run.after[name]):
-            if changed_later:
+            if name in changed_later:
                 found.changed_later.append(name)
                 continue
             found.overwrites |= there is not _ABSENT and name in run.before
@@ -112,7 +112,10 @@ def revert_metadata(
     found.tags_unknown = TAGS not in run.before and bool(run.after.get(TAGS))
     changed_tags = _ChangedTags.by(run, tags) if not found.tags_unknown else None
     own_tags = _ChangedTags.by(ChangedMetadata(run.ours_before(), run.after), "own") if not found.tags_unknown else None
-    if own_tags is not None:
+    if own_tags is not None and TAGS not in changed_later:
+        # The record has what the run left.
+        _put(ours, TAGS, run.ours_before())
+    elif own_tags is not None:
         _put_tags(ours, own_tags.undone(recorded.get(TAGS, ())), keep_empty=TAGS in run.ours_before())
     if changed_tags is not None:
         # The write adds the Tags of other clients to ours, except with `exact`. A Tag that another client

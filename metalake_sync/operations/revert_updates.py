@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from metalake_sync.core.actions import RerecordHead, UpdateFileMetadata, UpdateHead
 from metalake_sync.core.addresses import FileAt, Place
 from metalake_sync.core.changes import Reason
-from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, metadata_set
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, metadata_set, same_json
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionPolicy, RecordedCollection
@@ -19,7 +19,7 @@ from metalake_sync.operations.revert_metadata import ChangedMetadata, MetadataRe
 from metalake_sync.operations.reverted_run import RevertedRun
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in, remote_details
-from metalake_sync.state.runs import RunChange
+from metalake_sync.state.runs import LaterAction, RunChange
 from metalake_sync.state.store import StateStore
 
 VALUES_LOST = "what another client had written by then does not come back"
@@ -123,11 +123,14 @@ class MetadataReverts:
         lake: MetadataValues,
         policy: CollectionPolicy,
     ) -> MetadataReverted:
-        later = self.run.later_run(place, name, lambda one: one.action == "update_metadata")
-        found = revert_metadata(run, recorded, lake, policy.tags, changed_later=later is not None)
+        later = {
+            field: run_id for field in (*run.fields(), TAGS) if (run_id := self._run_that_wrote(place, name, field))
+        }
+        found = revert_metadata(run, recorded, lake, policy.tags, changed_later=later)
         where = f"{place}/{name}" if name is not None else str(place)
-        if found.changed_later:
-            self.run.leave_out(f"run {later} changed the field again", ", ".join(found.changed_later), where)
+        for run_id in dict.fromkeys(later[field] for field in found.changed_later):
+            names = ", ".join(field for field in found.changed_later if later[field] == run_id)
+            self.run.leave_out(f"run {run_id} changed the field again", names, where)
         if found.tags_unknown:
             clause = "the history does not have the Tags that the lake had before the run"
             self.run.leave_out(clause, name or "*", str(place))
@@ -136,6 +139,23 @@ class MetadataReverts:
             message = f"keeps {fields} in the lake: no call removes a metadata field"
             self.notes.append(Note(NoteCode.FIELD_LEFT, message, where))
         return found
+
+    def _run_that_wrote(self, place: Place, name: str | None, field: str) -> str | None:
+        """The last later run that wrote a field. A run of which the history does not have the values counts too."""
+        written = self.state.metadata_sets.values
+
+        def wrote(one: LaterAction) -> bool:
+            if one.action != "update_metadata":
+                return False
+            after = written(one.after) if one.after is not None else None
+            before = (written(one.before) if one.before is not None else None) or {}
+            if after is not None and field == TAGS:
+                return set(before.get(TAGS, ())) != set(after.get(TAGS, ()))
+            return after is None or (
+                field in after and (field not in before or not same_json(before[field], after[field]))
+            )
+
+        return self.run.later_run(place, name, wrote)
 
     def plan_head(self, plan: CollectionPlan, known: RecordedCollection, change: RunChange) -> None:
         run = self._values(change, str(plan.key))

@@ -60,7 +60,8 @@ class ShownSetsFromState:
         base = records.base(operation, at.name) if records is not None else None
         if base is None:
             has_record = action.reason in (Reason.ANNOTATIONS_CHANGED, Reason.REMOVED_FROM_MANIFEST)
-            return SetComparison("none" if self.looked and not has_record else "unknown")
+            was_absent = isinstance(action, Annotate) and action.was_absent
+            return SetComparison("none" if was_absent or (self.looked and not has_record) else "unknown")
         after = ImageRecord(at.name, (), base.normalized)
         if isinstance(action, Annotate):
             after = self._wanted(at.place, operation, at.name)

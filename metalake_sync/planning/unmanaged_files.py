@@ -177,8 +177,9 @@ class UnmanagedPlanner:
                 if decision.kept is not None:
                     plan.kept.append((at, decision.kept))
                     continue
-                if isinstance(decision.action, RemoveAnnotations):
-                    gone = replace(decision.action, reason=gone.reason)
+                # Without an action, another client has cleared the set already.
+                action = decision.action
+                gone = replace(action, reason=gone.reason) if isinstance(action, RemoveAnnotations) else None
             if gone is not None:
                 plan.actions.append(gone)
             elif mode != "append":

@@ -99,7 +99,7 @@ class PendingWrites:
         where = "lake = ? AND place = ? AND operation = ? AND name = ?"
         self._connection.executemany(
             f"DELETE FROM annotation_bases WHERE id = (SELECT sent FROM pending_sets WHERE {where}"  # noqa: S608
-            " AND base IS NOT NULL)",
+            " AND (base IS NOT NULL OR digest IS NULL))",
             keys,
         )
         self._connection.executemany(f"DELETE FROM pending_sets WHERE {where}", keys)  # noqa: S608

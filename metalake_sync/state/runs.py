@@ -1,6 +1,7 @@
 """The tables of past runs and of what they did.
 
-Owns: `runs`, `run_actions` and `run_sets`. Must not: hold a credential or a signed URL.
+Owns: `runs`, `run_actions` and `run_sets`. Must not: hold a credential or a signed URL. Longer than 300 lines, because
+the rows of a run and the values behind them are written and read together.
 """
 
 from __future__ import annotations
@@ -127,6 +128,9 @@ class LaterAction:
     address: str | None
     file: str | None
     operation: str | None
+    before: str | None
+    after: str | None
+    """The digests of its metadata before and after, if it wrote metadata."""
 
 
 class Runs:
@@ -255,14 +259,14 @@ class Runs:
     def later(self, run_id: str) -> Iterator[LaterAction]:
         """Yield the actions of later runs, in the order in which they were recorded."""
         rows = self._connection.execute(
-            "SELECT a.run_id, a.action, a.type, a.collection, a.address, a.file, s.operation FROM run_actions a"
-            " LEFT JOIN run_sets s ON s.action = a.id"
+            "SELECT a.run_id, a.action, a.type, a.collection, a.address, a.file, s.operation, a.before, a.after"
+            " FROM run_actions a LEFT JOIN run_sets s ON s.action = a.id"
             " WHERE a.id > (SELECT max(id) FROM run_actions WHERE run_id = ?) ORDER BY a.id",
             (run_id,),
         )
-        for run, action, media_type, collection, address, file, operation in rows:
+        for run, action, media_type, collection, address, file, *rest in rows:
             name = None if file is None else name_from_db(file)
-            yield LaterAction(run, action, media_type, collection, address, name, operation)
+            yield LaterAction(run, action, media_type, collection, address, name, *rest)
 
     def lake_of(self, run_id: str) -> str | None:
         """Return the identity of the lake that a run changed. None if an earlier version recorded the run. Raises

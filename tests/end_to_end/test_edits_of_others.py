@@ -305,6 +305,26 @@ def test_clearing_a_set_that_they_edited_is_an_overwrite(
     assert in_lake(annotated, CROW) == []
 
 
+def test_a_cleared_set_has_the_number_of_shapes_that_the_lake_has(annotated: World) -> None:
+    edit(annotated, CROW, *THEIRS, box("eye", 30, 3, 2, 2))
+    edit(annotated, GULL)
+    annotated.manifest(BIRDS)
+    shapes = {action["file"]: action["shapes"] for action in plan(annotated)["actions"]}
+    assert shapes == {CROW: 3, JAY: 1}, "the other client has cleared the set of the gull"
+    assert "overwrites what another client wrote, 3 shapes in people" in annotated.good("plan", "manifest.yaml").out
+    assert apply(annotated, "--auto-approve").code == 0
+    assert [in_lake(annotated, image) for image in (CROW, GULL, JAY)] == [[], [], []]
+    assert converged(annotated)
+
+
+def test_a_set_that_they_cleared_shows_what_they_removed(annotated: World) -> None:
+    edit(annotated, CROW)
+    annotated.write("boxes.json", boxes(**MOVED))
+    changes = shape_changes(annotated)
+    assert (changes["base"], changes["summary"]) == ("lake", "2 boxes added")
+    assert changes["by_others"]["summary"] == "2 boxes removed"
+
+
 def test_clearing_a_set_that_nobody_edited_lists_its_shapes(annotated: World) -> None:
     annotated.write("boxes.json", boxes(**CLEARED))
     assert actions(annotated) == [("remove_annotations", CROW, False)]

@@ -636,3 +636,87 @@ def test_values_that_a_run_did_not_read_are_named(applied: World) -> None:
         f"the run did not read the metadata of 3 files before it wrote it; {lost}: a.png, b.png, c.png",
         f"the run did not read 3 sets of 'people' before it sent others; {lost}: a.png, b.png, c.png",
     }
+
+
+def test_a_field_that_a_later_run_did_not_write_is_not_blamed_on_it(applied: World) -> None:
+    describe(applied, FIRST, {"Source": "BCCD-v2", "Site": "Winnipeg", "Tags": ["one", "two"]})
+    applied.good("apply", "manifest.yaml")
+    run = last_run(applied)
+    edit_metadata(applied, "a.png", Site="edited")
+    assert revert(applied, run, "--auto-approve").code == 0
+    done = revert(applied, run, "--json")
+    assert done.code == 0, done.out
+    assert {code for code, _ in warnings(done)} == {"field_left"}
+    assert changes(done) == []
+
+
+def test_after_a_reverted_adoption_the_base_stays_unknown(applied: World) -> None:
+    """The run of a lost state overwrote a set of another client. We had sent none, so none is recorded."""
+    edit(applied, "a.png", (7, 7, 3, 3))
+    before = lake_content(applied)
+    shutil.rmtree(applied.folder / ".metalake-sync")
+    applied.good("apply", "--auto-approve", "manifest.yaml")
+    run = last_run(applied)
+    done = revert(applied, run, "--auto-approve", "--json")
+    assert done.code == 0, done.out
+    assert lake_content(applied) == before
+    for refresh in ("list", "full"):
+        (action,) = applied.good("plan", "--json", "--refresh", refresh, "manifest.yaml").document["actions"]
+        assert (action["file"], action["overwrites"]) == ("a.png", True)
+        assert "by_others" not in action["shape_changes"], "nothing is known about what the other client changed"
+
+
+def test_a_set_that_the_lake_did_not_have_was_read(applied: World) -> None:
+    """A cleared set looks like one that was never drawn. The run read it, and says so."""
+    write_set(applied, "people", "a.png", [])
+    before = lake_content(applied)
+    shutil.rmtree(applied.folder / ".metalake-sync")
+    plan = applied.good("plan", "manifest.yaml").out
+    assert "people: none → 2 shapes" in plan
+    assert "unknown" not in plan
+    applied.good("apply", "manifest.yaml")
+    done = revert(applied, last_run(applied), "--auto-approve", "--json")
+    assert (done.code, warnings(done)) == (0, [])
+    assert lake_content(applied) == before
+
+
+def metadata_after(world: World, run: str, file: str) -> Any:
+    """The metadata of a file after a run, as the history has it."""
+    with StateStore(FileBackend(next((world.folder / ".metalake-sync").glob("*.db")))) as state:
+        (found,) = (
+            state.runs.values_of(one)
+            for one in state.runs.changes(run)
+            if one.row.action == "update_metadata" and one.row.file == file
+        )
+        return found.metadata_after
+
+
+def test_the_history_has_the_tags_of_the_lake(applied: World) -> None:
+    write_tags_of_theirs(applied, "a.png")
+    describe(applied, FIRST, {"Source": "BCCD", "Tags": ["two", "three"]})
+    applied.good("apply", "manifest.yaml")
+    in_lake = json.loads(lake_content(applied)["metadata of a.png"])["Tags"]
+    assert sorted(in_lake) == ["theirs", "three", "two"]
+    run = last_run(applied)
+    assert sorted(metadata_after(applied, run, "a.png")["Tags"]) == sorted(in_lake)
+    assert revert(applied, run).code == 0
+    in_lake = json.loads(lake_content(applied)["metadata of a.png"])["Tags"]
+    assert sorted(metadata_after(applied, last_run(applied), "a.png")["Tags"]) == sorted(in_lake)
+
+
+@pytest.mark.parametrize("theirs", [["theirs"], ["one", "theirs"]])
+def test_after_reverts_of_reverts_the_records_are_right(applied: World, theirs: list[str]) -> None:
+    edit_metadata(applied, "a.png", Source="theirs", Tags=theirs)
+    describe(applied, FIRST, {"Source": "BCCD-v2", "Tags": ["three"]})
+    applied.good("apply", "--auto-approve", "manifest.yaml")
+    wanted = lake_content(applied)
+    assert revert(applied, last_run(applied), "--auto-approve").code == 0
+    assert revert(applied, last_run(applied), "--auto-approve").code == 0
+    assert _with_sorted_tags(lake_content(applied)) == _with_sorted_tags(wanted)
+    for refresh in ("list", "full"):
+        assert "Nothing to do" in applied.good("plan", "--refresh", refresh, "manifest.yaml").out
+
+
+def _with_sorted_tags(content: dict[str, Any]) -> dict[str, Any]:
+    found = {key: json.loads(value) for key, value in content.items() if key.startswith("metadata")}
+    return {key: {**value, "Tags": sorted(value.get("Tags", []))} for key, value in found.items()}

@@ -88,6 +88,8 @@ STEPS = (
     "trash.learn",
     "state_ownership.claim_state",
     "caches.flush",
+    "annotations._record_pending",
+    "metadata._record_pending",
     "metadata.tags_restored",
     "inspect_files.hashes",
     "collections._record_row",

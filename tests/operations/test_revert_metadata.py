@@ -24,7 +24,8 @@ class Case(NamedTuple):
     confirmed: dict[str, Any] | None = None
     """What we had written before the run, if another client had changed it."""
     tags: Literal["own", "exact"] = "own"
-    changed_later: bool = False
+    changed_later: tuple[str, ...] = ()
+    """The fields that later runs wrote."""
     overwrites: bool = False
     stay: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -37,13 +38,16 @@ CASES = {
     "another client changed the field since": Case(A, B, C, A, A, overwrites=True),
     "another client restored the field": Case(A, B, A, {}, B),
     "the lake lost the field": Case(A, B, {}, A, A),
-    "a later run changed the field": Case(A, B, C, {}, C, recorded=C, changed_later=True, left_out=("City",)),
+    "a later run changed the field": Case(A, B, C, {}, C, recorded=C, changed_later=("City",), left_out=("City",)),
     "a later run changed another field": Case(
-        A, B, {**B, "Site": 2}, A, {**A, "Site": 2}, recorded={**B, "Site": 2}, changed_later=True
+        A, B, {**B, "Site": 2}, A, {**A, "Site": 2}, recorded={**B, "Site": 2}, changed_later=("Site",)
     ),
-    "a later run changed the field back": Case(A, B, A, {}, A, recorded=A, changed_later=True),
+    "a later run changed the field back": Case(A, B, A, {}, A, recorded=A, changed_later=("City",)),
     "another client changed a field that the run did not write": Case(
         {**A, "Site": 1}, {**B, "Site": 1}, {**B, "Site": 9}, A, {**A, "Site": 1}
+    ),
+    "another client changed a field that did not exist, and a later run another field": Case(
+        {}, B, {**C, "Site": 2}, {}, {"Site": 2}, recorded={**B, "Site": 2}, changed_later=("Site",), stay=("City",)
     ),
     "the field did not exist": Case({}, B, B, {}, {}, stay=("City",)),
     "the field did not exist, and another one did": Case(
@@ -75,7 +79,7 @@ CASES = {
     ),
     "tags that a later run added stay": Case(
         {"Tags": ["a"]}, {"Tags": ["b"]}, {"Tags": ["b", "c"]}, {"Tags": ["a", "c"]}, {"Tags": ["a", "c"]},
-        recorded={"Tags": ["b", "c"]}, changed_later=True,
+        recorded={"Tags": ["b", "c"]}, changed_later=("Tags",),
     ),
     "another client's tag, which the history saw and the run kept": Case(
         {"Tags": ["a", "x"]}, {"Tags": ["b"]}, {"Tags": ["b"]}, {"Tags": ["a"]}, {"Tags": ["a"]},
@@ -84,6 +88,10 @@ CASES = {
     "a tag of ours that another client had removed before the run": Case(
         {"Tags": ["a", "x"]}, {"Tags": ["b"]}, {"Tags": ["x", "b"]}, {"Tags": ["x", "a"]}, {"Tags": ["a", "c"]},
         confirmed={"Tags": ["a", "c"]},
+    ),
+    "the run was a revert after which the record had another tag than the lake": Case(
+        {"Tags": ["c", "b"]}, {"Tags": ["c"]}, {"Tags": ["c"]}, {"Tags": ["c", "b"]}, {"Tags": ["b"]},
+        recorded={"Tags": ["a"]}, confirmed={"Tags": ["b"]},
     ),
     "another client's tag alone, which an exact run removed": Case(
         {"Tags": ["a", "x"]}, {"Tags": ["a"]}, {"Tags": ["a"]}, {"Tags": ["a", "x"]}, {"Tags": ["a"]},
