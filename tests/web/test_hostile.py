@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.embedded_lake.talk import box, image_set
 from tests.end_to_end.world import BIRDS, World
 from tests.report.test_commands import image
 from tests.web.site import Site, served
@@ -114,3 +115,42 @@ def check_all(site: Site, found: Any) -> None:
         check(site.page(one["url"]))
         check(site.page(one["url"] + "?part=1"))
         assert site.json(one["url"])["file"] == one["file"]
+
+
+def test_the_explorer_and_the_conflicts_show_hostile_words_as_text(world: World) -> None:
+    hostile_world(world)
+    world.good("apply", "manifest.yaml")
+    with served(world) as site:
+        site.enter()
+        grid = "/lake?" + urlencode({"type": "image", "collection": f"birds {HTML}", "operation": "op<b>"})
+        check(site.page(grid))
+        listed = site.json(grid)["list"]["items"]
+        assert sorted(one["name"] for one in listed) == sorted(NAMES)
+        for one in listed:
+            for part in ("", "&part=1"):
+                # Values that the browser sends back are exact.
+                check(re.sub(r'(<input type="hidden" [^>]*) value="[^"]*"', r"\1", site.page(one["url"] + part)))
+            assert site.json(one["url"])["facts"]["tags"]
+        for wanted in (HTML, SVG, TEMPLATE, LONG[:2000], LINK):
+            for key in ("type", "collection", "q", "annotated", "from", "to", "sort", "order", "operation"):
+                check(site.get("/lake?" + urlencode({key: wanted})).text)
+        # Another client changes each set, and the source too.
+        for one in listed:
+            shapes = [box(words[:200], 3, 4, 9, 9) for words in WORDS]
+            assert world.talk.annotate("op<b>", [image_set(one["unique_name"], *shapes)]).status_code == 200
+        world.write("people.json", {"images": [one_box(name, SVG)["images"][0] for name in NAMES]})
+        found = site.planned()
+        assert found["conflicts"] == len(NAMES)
+        conflicts = f"/plan/{found['plan']['id']}/conflicts"
+        check(site.page(conflicts))
+        for number in range(len(NAMES)):
+            check(site.page(f"{conflicts}/{number}"))
+        assert site.post(conflicts, decision="keep").status == 303
+        check(site.page(conflicts))
+        world.write("images/" + NAMES[1], b"")
+        assert site.post("/checks").status == 303
+        assert site.wait("/checks", lambda one: one["work"]["state"] != "working")["errors"] >= 1
+        check(site.page("/checks"))
+        assert site.post("/doctor").status == 303
+        site.wait("/doctor", lambda one: one["work"]["state"] != "working")
+        check(site.page("/doctor"))
