@@ -94,6 +94,12 @@ class IndexReport:
             raise ManifestErrors(self.errors)
 
 
+def _free_what_was_read(error: ManifestError) -> None:
+    """Free the frames that an error holds, and the error that it came from: with them, each broken file would stay in
+    memory as far as it was read."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+
+
 class BlockReport:
     """What of one block can't be used. That is decided when all its files were read."""
 
@@ -120,10 +126,12 @@ class BlockReport:
         """Keep an entry that can't be used."""
         self._bad_entries += 1
         if len(self._entries) < ENTRIES_NAMED:
+            _free_what_was_read(error)
             self._entries.append((file, error))
 
     def file_failed(self, file: SourceFile, error: ManifestError, *, was_meant: bool | None = None) -> None:
         """Keep a file that can't be read. `was_meant`: whether it was meant to hold annotations; None: find it out."""
+        _free_what_was_read(error)
         if isinstance(error, UndecidableSource):
             self._report.errors.append(error)
         elif was_meant or not isinstance(error, NotAnnotations | LfsPointer) or self._was_meant(file):

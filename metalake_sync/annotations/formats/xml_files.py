@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from xml.etree.ElementTree import Element, ParseError
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeTree
@@ -27,12 +28,12 @@ ELEMENT_LIMIT = 4_000_000
 
 def xml_root(file: SourceFile) -> Element:
     """Return the root of a file of one image. Raises ManifestError."""
-    with _errors(file), open_source(file.path, file.shown_as) as opened:
+    with _errors(file), open_source(file.path, file.shown_as) as opened, _parser() as parser:
         if os.fstat(opened.fileno()).st_size > SIZE_LIMIT_BYTES:
             raise ManifestError(
                 "the file is larger than 64 MB", where=file.shown_as, remedy="Write one file for each image."
             )
-        root = SafeTree.parse(opened).getroot()
+        root = SafeTree.parse(opened, parser).getroot()
     assert root is not None
     return root
 
@@ -40,10 +41,10 @@ def xml_root(file: SourceFile) -> Element:
 def xml_children(file: SourceFile) -> Iterator[Element]:
     """Yield the root, which is empty, then each of its children as soon as it is complete. Memory holds one child at a
     time. Raises ManifestError."""
-    with _errors(file), open_source(file.path, file.shown_as) as opened:
+    with _errors(file), open_source(file.path, file.shown_as) as opened, _parser() as parser:
         root: Element | None = None
         depth = count = 0
-        for event, element in SafeTree.iterparse(opened, events=("start", "end")):
+        for event, element in SafeTree.iterparse(opened, ("start", "end"), parser):
             if event == "start":
                 depth += 1
                 count += 1
@@ -71,11 +72,24 @@ def text_of(element: Element | None) -> str:
 
 
 @contextlib.contextmanager
+def _parser() -> Iterator[Any]:
+    """Yield a parser that refuses entities. It refers to itself until it has read a whole file, so that a broken file
+    would stay in memory with it."""
+    parser: Any = SafeTree.DefusedXMLParser(target=TreeBuilder())
+    try:
+        yield parser
+    finally:
+        vars(parser).clear()
+
+
+@contextlib.contextmanager
 def _errors(file: SourceFile) -> Iterator[None]:
     """Turn the errors of the parser into ManifestError."""
     try:
         yield
     except ParseError as error:
+        # The error refers to the frame that raised it, and that one to the error, with all that was read.
+        error.__traceback__ = None
         line, column = error.position
         place = Location(file.shown_as, line, column + 1)
         what = str(error).split(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from pathlib import Path
@@ -12,6 +13,7 @@ from metalake_sync.annotations import json_stream
 from metalake_sync.annotations.entries import ReadNotes, SourceFile
 from metalake_sync.annotations.formats import by_image, detect_format
 from metalake_sync.annotations.formats.base import ReadOptions
+from tests.annotations.formats.source_folders import errors_of
 
 EACH = 10
 """How many boxes an image has."""
@@ -73,3 +75,26 @@ def test_memory_does_not_grow_with_the_file(
 
     peak(20)  # what is imported and cached once
     assert peak(320) < 1.5 * peak(80)
+
+
+@pytest.mark.parametrize("form", ["voc", "cvat", "labelme_xml"])
+def test_broken_xml_files_do_not_stay_in_memory(tmp_path: Path, form: str) -> None:
+    """Without the garbage collector, which rarely looks at old objects: nothing that refers to itself keeps them."""
+    root = "annotations" if form == "cvat" else "annotation"
+    broken = f"<{root}>" + "<object>" * 5_000
+
+    def peak(files: int) -> int:
+        folder = tmp_path / f"{files}"
+        named = {f"{number}.xml": broken for number in range(files)}
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            assert errors_of(folder, named, format=form).count("broken XML") == files
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+
+    peak(1)  # imports
+    assert peak(12) < 2 * peak(3)
