@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.apply.upload_executors import choosing, slices
+from metalake_sync.apply.upload_executors import choosing, slices, worker_scheduling
 from metalake_sync.apply.upload_executors.tasks import WorkerSetup
 from metalake_sync.core.events import Event, Waiting
 from metalake_sync.embedded_lake import EmbeddedLake
@@ -40,9 +40,9 @@ OF_USERS = "tests.apply.executors_of_users"
 @pytest.fixture(autouse=True)
 def _workers_from_the_first_file(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     monkeypatch.setattr(choosing, "FEWEST_FILES", 1)
-    monkeypatch.setattr(slices, "WARM_UP_FILES", 0)
-    monkeypatch.setattr(slices, "FEWEST_SLICE_FILES", 1)
-    monkeypatch.setattr(slices, "SLICE_FILES", 6)
+    monkeypatch.setattr(worker_scheduling, "WARM_UP_FILES", 0)
+    monkeypatch.setattr(worker_scheduling, "FEWEST_SLICE_FILES", 1)
+    monkeypatch.setattr(worker_scheduling, "SLICE_FILES", 6)
     monkeypatch.setattr(slices, "LOCAL_FILES", 1)
     # Workers inherit the environment of the run.
     for name, value in world.environment().items():
@@ -271,7 +271,7 @@ def test_credentials_that_only_the_run_knows_are_refused(world: World) -> None:
 
 def test_a_limit_of_the_lake_leaves_one_client(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is refused returns its files, and this process sends them."""
-    monkeypatch.setattr(slices, "FIRST_REST_S", 0.0)
+    monkeypatch.setattr(worker_scheduling, "FIRST_REST_S", 0.0)
     refused = refuse(world, after=30, count=24)
     ended = apply(world, f"{OF_USERS}:three_threads")
     assert refused() == 24

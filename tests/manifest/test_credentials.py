@@ -159,11 +159,9 @@ def test_a_missing_command_is_an_error(manifests: ManifestFolder) -> None:
 def test_a_command_that_takes_too_long_is_killed_with_its_children(
     manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "COMMAND_TIMEOUT_S", 0.5)
-    (manifests.folder / "slow.sh").write_text("sleep 60 & echo $! > child; wait\n")
-    began = time.monotonic()
+    monkeypatch.setattr(credentials, "COMMAND_TIMEOUT_S", 3)
+    (manifests.folder / "slow.sh").write_text("sleep 3600 & echo $! > child; wait\n")
     assert "'api_key_command' took longer than" in error_text(remote(manifests, "api_key_command: sh slow.sh"))
-    assert time.monotonic() - began < 20
     child = Path("/proc") / (manifests.folder / "child").read_text().strip() / "cmdline"
     for _ in range(100):
         if not child.exists() or b"sleep" not in child.read_bytes():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from metalake_sync.errors import Location, ManifestError
@@ -86,12 +84,11 @@ def bomb(merge: bool) -> str:
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_document_that_expands_without_end_is_an_error(merge: bool) -> None:
-    began = time.monotonic()
+    # It has 9^39 values: reading them all would never end.
     assert (
         "the manifest has too many values after its aliases are expanded. The limit is 200,000 values."
         in error_text(bomb(merge))
     )
-    assert time.monotonic() - began < 20
 
 
 def test_a_document_with_too_many_values_is_an_error() -> None:
