@@ -60,7 +60,7 @@ def ui_command(
     open_browser: bool,
     max_delete: str | None,
 ) -> None:
-    """Show a manifest in the browser: its status, plans with images, runs and history. Apply plans there.
+    """Show a manifest in the browser: its status, plans with images, the lake, runs and history. Apply plans there.
 
     The command prints an address whose token is valid once, for the browser that opens it. It serves this machine only,
     unless --allow-remote is given, until Ctrl-C or SIGTERM. A run that is active then is cancelled; what it finished is
