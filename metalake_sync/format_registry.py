@@ -123,13 +123,28 @@ def numbers_classes(name: str) -> bool:
     return bool(load_format(name).output().class_ids)
 
 
+def passed_over() -> list[tuple[str, str]]:
+    """Return name and package of each installed format that is not used, because a built-in format or one of an earlier
+    package has its name. Loads nothing."""
+    return [
+        (one.name, one.dist.name if one.dist is not None else one.value)
+        for one in _entry_points()
+        if _installed().get(one.name) is not one
+    ]
+
+
+@functools.cache
+def _entry_points() -> tuple[EntryPoint, ...]:
+    from importlib.metadata import entry_points
+
+    return tuple(entry_points(group=GROUP))
+
+
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
     """Entry points of installed packages by name, without those that a built-in format or an earlier package has."""
-    from importlib.metadata import entry_points
-
     found: dict[str, EntryPoint] = {}
-    for entry_point in entry_points(group=GROUP):
+    for entry_point in _entry_points():
         if entry_point.name not in BUILT_IN:
             found.setdefault(entry_point.name, entry_point)
     return found

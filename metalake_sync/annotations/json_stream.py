@@ -61,19 +61,21 @@ def members(
     objects: Collection[str] = (),
     *,
     only_first: bool = False,
+    list_remedy: str = "",
 ) -> Iterator[tuple[str, int | None, Any]]:
     """Yield key, position and element for each element of the lists under `streamed`; key, None and value for all other
     values and for empty lists. A list at the top level is an error, unless `streamed` has `TOP_LEVEL`.
 
     An object under one of `objects` is yielded pair by pair: key, position and the pair of name and value.
 
-    `only_first`: ignore what follows the document, as in JSON Lines. NaN and infinite numbers are floats. Raises
+    `only_first`: ignore what follows the document, as in JSON Lines. `list_remedy`: what else a user can do about a
+    list at the top level, as sentences. NaN and infinite numbers are floats. Raises
     ManifestError with line and column.
     """
     try:
         with open_text(path, shown_as) as file:
             text = _Text(file, shown_as)
-            yield from text.members(streamed, objects)
+            yield from text.members(streamed, objects, list_remedy)
             if not only_first:
                 text.expect_end()
     except UnicodeDecodeError:
@@ -98,7 +100,9 @@ class _Text:
         self._lines_before = 0
         self._chars_before = 0  # in the line that the window begins in
 
-    def members(self, streamed: Collection[str], objects: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+    def members(
+        self, streamed: Collection[str], objects: Collection[str], list_remedy: str
+    ) -> Iterator[tuple[str, int | None, Any]]:
         first = self._look()
         if first not in ("{", "["):
             raise self._broken("it is not a JSON document" if first else "it is empty")
@@ -106,7 +110,7 @@ class _Text:
             raise ManifestError(
                 "the top level of the file is a list",
                 where=self._shown_as,
-                remedy="Write an object. A COCO list of results names no images: put it into a COCO file.",
+                remedy=f"Write an object. {list_remedy}".rstrip(),
             )
         if first == "[":
             yield from self._numbered(TOP_LEVEL, self._elements(), [])

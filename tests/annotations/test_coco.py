@@ -109,7 +109,7 @@ def test_a_degenerate_segmentation_without_a_box_is_reported(tmp_path: Path) -> 
         ),
         (
             {"category_id": None},
-            "a 'category_id' that is neither a whole number nor a text; left out (once: annotations[1]: None)",
+            "a 'category_id' that is neither a whole number nor a text; left out (once: annotations[1]: null)",
         ),
         (
             {"image_id": 1.5},
@@ -134,7 +134,7 @@ def test_an_unreadable_annotation_is_reported_and_the_others_are_read(
 def test_elements_that_are_not_objects_are_left_out(tmp_path: Path) -> None:
     index = read(tmp_path, [None, BOX, "x"])
     assert types(index) == [RECTANGLE]
-    assert "annotations are not objects; left out (2 times, first: annotations[0]: None)" in notes(index)
+    assert "annotations are not objects; left out (2 times, first: annotations[0]: null)" in notes(index)
 
 
 def test_the_number_of_reported_reasons_is_limited() -> None:
@@ -270,7 +270,7 @@ def test_different_texts_are_different_ids(tmp_path: Path, other: str) -> None:
         ({"categories": [{"id": 2, "name": "b"}]}, "annotations[0]: category 1 is not in 'categories'"),
         ({"categories": [{"id": 1, "name": 5}]}, "categories[0]: 'name' of the category is 5, not a text"),
         ({"categories": [{"id": [1], "name": "b"}]}, "categories[0]: 'id' is [1], neither a whole number nor a text"),
-        ({"images": [{"id": 1}]}, "images[0]: 'file_name' of the image is None, not a name"),
+        ({"images": [{"id": 1}]}, "images[0]: 'file_name' of the image is null, not a name"),
         (
             {"images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}]},
             "images[1]: two images have the id 1.0",

@@ -18,6 +18,7 @@ from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from tests.annotations import editor_samples, tool_samples
+from tests.annotations.formats.source_folders import errors_of
 
 EXTENSIONS: dict[FormatName, str] = {
     "metalake": "json",
@@ -140,3 +141,10 @@ def test_deep_nesting_is_an_error() -> None:
     read(b'{"data_row": {"external_id": "a.png"}, "projects": ' + deep + b"}", "labelbox")
     read(b"<annotations>" + b"<image name='a'>" * 50_000 + b"</image>" * 50_000 + b"</annotations>", "cvat")
     read(b"<annotation>" + b"<object>" * 50_000 + b"</object>" * 50_000 + b"</annotation>", "labelme_xml")
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "darwin", "datumaro", "labelme", "metalake", "supervisely"])
+def test_only_the_reader_of_coco_explains_lists_of_results(name: str, tmp_path: Path) -> None:
+    found = errors_of(tmp_path, {"a.json": '[{"image_id": 1, "category_id": 2, "score": 0.5}]'}, "a.json", name)
+    assert "the top level of the file is a list" in found
+    assert ("COCO list of results" in found) == (name == "coco")

@@ -74,3 +74,23 @@ def test_packages_whose_format_cannot_be_used_are_named(world: World) -> None:
         assert formats[name]["package"] == f"{name}-format"
         assert f"Update or uninstall '{name}-format'" in formats[name]["error"]
     assert "cannot be used, of the package 'broken-format'" in world.good("formats", PYTHONPATH=site).out
+
+
+def test_a_package_whose_format_has_the_name_of_another_one_is_named(world: World) -> None:
+    site = add_package(world, "coco", "raise AssertionError('it is not loaded')\n")
+    add_package(world, "twice", "class FORMAT:\n    name = 'twice'\n")
+    info = "site/zzz_format-1.0.dist-info"
+    world.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: zzz-format\nVersion: 1.0\n")
+    world.write(f"{info}/entry_points.txt", "[metalake_sync.formats]\ntwice = zzz_format:FORMAT\n")
+    rows = world.good("formats", "--json", PYTHONPATH=site).document
+    coco, other = [one for one in rows if one["name"] == "coco"]
+    assert (coco["package"], coco["error"], coco["title"]) == (None, None, "COCO")
+    assert other["package"] == "coco-format"
+    assert other["error"] == (
+        "the package 'coco-format' adds a format 'coco', which is built in, so that this one is not used."
+        " Update or uninstall 'coco-format'."
+    )
+    first, second = [one for one in rows if one["name"] == "twice"]
+    assert {first["package"], second["package"]} == {"twice-format", "zzz-format"}
+    assert f"which is of the package '{first['package']}', so that this one is not used" in second["error"]
+    assert "cannot be used, of the package 'coco-format'" in world.good("formats", PYTHONPATH=site).out

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from metalake_sync.annotations.formats.base import AnnotationFormat, OutputFormat, SizeUse
 from metalake_sync.core.shapes import ShapeType
-from metalake_sync.format_registry import BUILT_IN, FormatUnusable, all_names, load_format, package_of
+from metalake_sync.format_registry import BUILT_IN, FormatUnusable, all_names, load_format, package_of, passed_over
 from metalake_sync.lazy_dataclass import dataclass
 
 
@@ -43,8 +43,16 @@ class FormatDescription:
 
 
 def describe_formats() -> list[FormatDescription]:
-    """Return all formats in alphabetical order. A format of a package that cannot be used has an error."""
-    return [_described(name) for name in sorted(all_names())]
+    """Return all formats in alphabetical order. A format of a package that cannot be used has an error, and so has one
+    whose name another format has: it follows that one."""
+    used = [_described(name) for name in sorted(all_names())]
+    return sorted([*used, *(_passed_over(*one) for one in passed_over())], key=lambda one: one.name)
+
+
+def _passed_over(name: str, package: str) -> FormatDescription:
+    of_other = "is built in" if name in BUILT_IN else f"is of the package '{package_of(name)}'"
+    problem = f"the package '{package}' adds a format '{name}', which {of_other}, so that this one is not used"
+    return FormatDescription(name, "", package, error=f"{problem}. Update or uninstall '{package}'.")
 
 
 def _described(name: str) -> FormatDescription:

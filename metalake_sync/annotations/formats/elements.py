@@ -94,31 +94,39 @@ class Elements:
         return shapes
 
 
+def _not(value: Any, what: str, wanted: str, remedy: str) -> ManifestError:
+    """Return the error for a value that is missing or null, or not what is wanted."""
+    problem = "is missing" if value is None else f"is {shortened(value)}, not {wanted}"
+    return ManifestError(f"{what} {problem}", remedy=remedy)
+
+
 def a_dict(value: Any, what: str) -> dict[str, Any]:
     """Return a value that must be a JSON object. Raises ManifestError."""
     if not isinstance(value, dict):
-        raise ManifestError(f"{what} is {shortened(value)}, not an object", remedy="Write {…}.")
+        raise _not(value, what, "an object", "Write {…}.")
     return value
 
 
 def a_list(value: Any, what: str) -> list[Any]:
     """Return a value that must be a list. Raises ManifestError."""
     if not isinstance(value, list):
-        raise ManifestError(f"{what} is {shortened(value)}, not a list", remedy="Write […].")
+        raise _not(value, what, "a list", "Write […].")
     return value
 
 
 def a_name(value: Any, what: str) -> str:
     """Return a value that must be a text that is not empty. Raises ManifestError."""
-    if not isinstance(value, str) or not value:
-        raise ManifestError(f"{what} is {shortened(value)}, not a name", remedy="Write a name.")
+    if value == "":
+        raise ManifestError(f"{what} is empty", remedy="Write a name.")
+    if not isinstance(value, str):
+        raise _not(value, what, "a name", "Write a name.")
     return value
 
 
 def a_text(value: Any, what: str) -> str:
     """Return a value that must be a text, or nothing. Raises ManifestError."""
     if value is not None and not isinstance(value, str):
-        raise ManifestError(f"{what} is {shortened(value)}, not a text", remedy="Write a text.")
+        raise _not(value, what, "a text", "Write a text.")
     return value or ""
 
 

@@ -123,6 +123,7 @@ def is_single_line(text: str) -> bool:
     )
 
 
+_JSON_WORDS = {None: "null", True: "true", False: "false"}
 _REPR = reprlib.Repr()
 _REPR.maxlist = _REPR.maxdict = 8
 _REPR.maxlevel = 3
@@ -130,6 +131,9 @@ _REPR.maxstring = _REPR.maxlong = _REPR.maxother = 57
 
 
 def shortened(value: Any) -> str:
-    """Return a value as an error shows it. The cost does not grow with the value."""
+    """Return a value as an error shows it, and null, true and false as JSON writes them. The cost does not grow with
+    the value."""
+    if value is None or isinstance(value, bool):
+        return _JSON_WORDS[value]
     text = _REPR.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -122,7 +122,7 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     ("broken", "told"),
     [
         ("car", "the label is 'car', not an object"),
-        (label(box2d={"x1": 1}), "None is not a number"),
+        (label(box2d={"x1": 1}), "null is not a number"),
         (label(poly2d=[{"vertices": [[1]]}]), "a vertex is not x and y"),
         (label(poly2d=[7]), "the polygon is 7, not an object"),
         (label(rle={"size": [1, 1], "counts": [5]}), "it has a mask (RLE), and its runs do not fill its size"),
@@ -138,4 +138,4 @@ def test_labels_that_cannot_be_read_are_told_with_their_place(tmp_path: Path, br
 
 def test_a_frame_without_a_name_is_an_error_with_its_place(tmp_path: Path) -> None:
     text = json.dumps([{"name": "a.png", "labels": []}, {"labels": []}])
-    assert "all.json: [1]: 'name' is None, not a name" in errors_of(tmp_path, {"all.json": text}, "all.json")
+    assert "all.json: [1]: 'name' is missing" in errors_of(tmp_path, {"all.json": text}, "all.json")

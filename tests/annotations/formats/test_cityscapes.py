@@ -41,7 +41,7 @@ def test_deleted_objects_are_told(tmp_path: Path) -> None:
     ("broken", "told"),
     [
         (1, "the object is 1, not an object"),
-        ({"label": "car"}, "'polygon' is None, not a list"),
+        ({"label": "car"}, "'polygon' is missing"),
         ({"label": "car", "polygon": [[1, 2, 3]]}, "a corner is not x and y"),
         ({"label": "car", "polygon": [[1, "y"]]}, "'y' is not a number"),
         ({"label": 3, "polygon": CAR["polygon"]}, "'label' is 3, not a text"),

@@ -98,7 +98,7 @@ def test_ids_that_are_not_listed_are_told(tmp_path: Path) -> None:
         (document(), ids((0, 0), (0, 0)), "has 2 x 2 pixels, and the image 4 x 4"),
         (document(file_name="../../etc/x.png"), PNG, "the mask 'etc/x.png' does not exist"),
         (document(file_name="x/../../a.png"), PNG, "which leaves the folder"),
-        (document(file_name=None), PNG, "'file_name' is None, not a name"),
+        (document(file_name=None), PNG, "'file_name' is missing"),
         (document({"id": STUFF, "category_id": 77}), PNG, "category 77 is not in 'categories'"),
         (document(segments_info=3), PNG, "'segments_info' is 3, not a list"),
     ],

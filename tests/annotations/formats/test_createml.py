@@ -40,7 +40,7 @@ def test_older_names_of_keys_and_addresses_of_images_are_read(tmp_path: Path) ->
     ("annotation", "told"),
     [
         (7, "the annotation is 7, not an object"),
-        ({"label": "cat"}, "'coordinates' is None, not an object"),
+        ({"label": "cat"}, "'coordinates' is missing"),
         ({"label": "cat", "coordinates": {"x": 1, "y": 2, "width": "w", "height": 4}}, "'w' is not a number"),
         (box([1]), "'label' is [1], not a text"),
     ],
@@ -62,8 +62,8 @@ def test_a_box_without_a_label_is_left_out_and_told(tmp_path: Path) -> None:
     ("document", "told"),
     [
         ([{"image": "a.png", "annotations": []}, 7], "all.json: [1]: the entry is 7, not an object"),
-        ([{"image": "a.png", "annotations": []}, {"annotations": []}], "[1]: 'image' is None, not a name"),
-        ([{"image": "", "annotations": []}], "[0]: 'image' is '', not a name"),
+        ([{"image": "a.png", "annotations": []}, {"annotations": []}], "[1]: 'image' is missing"),
+        ([{"image": "", "annotations": []}], "[0]: 'image' is empty"),
     ],
 )
 def test_an_entry_without_an_image_is_an_error_with_its_place(tmp_path: Path, document: Any, told: str) -> None:

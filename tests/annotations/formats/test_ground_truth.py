@@ -57,7 +57,7 @@ def test_labels_that_draw_nothing_are_told(tmp_path: Path, more: dict[str, Any],
     ("box", "told"),
     [
         ({**BOX, "class_id": 7}, "class 7 is not in 'class-map'"),
-        ({**BOX, "left": None}, "None is not a number"),
+        ({**BOX, "left": None}, "null is not a number"),
         ("box", "the annotation is 'box', not an object"),
         ({"class_id": 0, "vertices": 3}, "'vertices' is 3, not a list"),
     ],
@@ -81,9 +81,15 @@ def test_a_broken_line_is_an_error_with_its_number(tmp_path: Path) -> None:
     found = errors_of(tmp_path, {"output.manifest": line(BOX) + '{"source-ref": '}, "output.manifest")
     assert "output.manifest:2" in found
     found = errors_of(tmp_path, {"output.manifest": line(BOX) + "{}\n"}, "output.manifest")
-    assert "output.manifest:2: 'source-ref' is None, not a name" in found
+    assert "output.manifest:2: 'source-ref' is missing" in found
 
 
 def test_an_input_manifest_is_refused(tmp_path: Path) -> None:
     found = errors_of(tmp_path, {"input.manifest": '{"source": "x"}\n'}, "input.manifest", "ground_truth")
     assert "its first line has no 'source-ref'" in found
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    for text in ("", "\n \n"):
+        found = errors_of(tmp_path, {"output.manifest": text}, "output.manifest", "ground_truth")
+        assert "output.manifest: the file has no lines. Download the output manifest of the job again." in found

@@ -111,9 +111,9 @@ def test_the_table_has_a_row_for_each_region(tmp_path: Path) -> None:
     ("broken", "told"),
     [
         (7, "the region is 7, not an object"),
-        (region(None, label="x"), "'shape_attributes' is None, not an object"),
+        (region(None, label="x"), "'shape_attributes' is missing"),
         (region({"name": "blob"}, label="x"), "there is no shape 'blob'"),
-        (region({"name": "rect", "x": 1}, label="x"), "None is not a number"),
+        (region({"name": "rect", "x": 1}, label="x"), "null is not a number"),
         (
             region({"name": "polygon", "all_points_x": [1], "all_points_y": [1, 2]}, label="x"),
             "the polygon has 1 x and 2 y",
@@ -129,7 +129,7 @@ def test_regions_that_cannot_be_read_are_told_with_their_place(tmp_path: Path, b
 
 def test_an_entry_without_a_file_name_is_an_error_with_its_place(tmp_path: Path) -> None:
     text = json.dumps({"a": {"filename": "a.png", "regions": []}, "b": {"regions": []}})
-    assert "via.json: 'b': 'filename' is None, not a name" in errors_of(tmp_path, {"via.json": text}, "via.json")
+    assert "via.json: 'b': 'filename' is missing" in errors_of(tmp_path, {"via.json": text}, "via.json")
 
 
 def test_a_row_that_was_cut_off_is_no_image_without_regions(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_table_has_a_row_for_each_box(tmp_path: Path) -> None:
     [
         ("r", "the region is 'r', not an object"),
         ({**region(), "type": "CUBE"}, "there is no region 'CUBE'"),
-        ({**region(), "boundingBox": None}, "'boundingBox' is None, not an object"),
+        ({**region(), "boundingBox": None}, "'boundingBox' is missing"),
         ({**region("POLYGON"), "points": [1]}, "the point is 1, not an object"),
         ({**region(), "tags": [1]}, "the tag is 1, not a text"),
     ],
@@ -78,7 +78,7 @@ def test_regions_that_cannot_be_read_are_told_with_their_place(tmp_path: Path, b
 
 def test_an_asset_without_a_name_and_a_file_without_assets_are_errors(tmp_path: Path) -> None:
     text = export(one={"asset": {}, "regions": []})
-    assert "p.json: assets['one']: 'name' is None, not a name" in errors_of(tmp_path, {"p.json": text}, "p.json")
+    assert "p.json: assets['one']: 'name' is missing" in errors_of(tmp_path, {"p.json": text}, "p.json")
     found = errors_of(tmp_path, {"q.json": '{"name": "p", "videoSettings": {}}'}, "q.json")
     assert "the file is not an export of VoTT: it has no 'assets'" in found
 

@@ -34,6 +34,7 @@ from metalake_sync.errors import ManifestError
 from metalake_sync.sources.scratch import unusable
 
 _LISTS = frozenset({"images", "annotations", "categories"})
+_OF_RESULTS = "A COCO list of results names no images: put it into a COCO file."
 _PANOPTIC_KEY = "segments_info"
 _PANOPTIC = _PANOPTIC_KEY.encode()
 """A key of annotations whose pixels are in another file, which may change without the annotation."""
@@ -193,7 +194,7 @@ def _spool_lists(source: SourceFile, spool: sqlite3.Connection, notes: ReadNotes
     categories: dict[int | str, dict[str, Any]] = {}
     batches = _Batches(spool, source)
     seen: set[str] = set()
-    for key, position, value in members(source.path, source.shown_as, _LISTS):
+    for key, position, value in members(source.path, source.shown_as, _LISTS, list_remedy=_OF_RESULTS):
         if key not in _LISTS:
             continue
         seen.add(key)

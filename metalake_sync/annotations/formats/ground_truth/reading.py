@@ -57,6 +57,10 @@ class GroundTruthReader(FormatReader):
             form = place + ", annotations[{}]"
             numbered = list(enumerate(objects))
             yield self._objects.entry(image, numbered, place=place, size=size, normalized=self._normalized, form=form)
+        if first:
+            raise NotAnnotations(
+                "the file has no lines", where=file.shown_as, remedy="Download the output manifest of the job again."
+            )
 
     def _objects_of(
         self, document: dict[str, Any], place: str, notes: ReadNotes
