@@ -91,7 +91,7 @@ STEPS = (
     "annotations._record_pending",
     "metadata._record_pending",
     "metadata.tags_restored",
-    "inspect_files.hashes",
+    "file_inspection.hashes",
     "collections._record_row",
     "collection_planner._record_markers",
     "recorder.about_to_trash",
