@@ -82,6 +82,8 @@ def file_beside(folder: Path, image: str, extension: str) -> Path:
 NOT_FILE_NAMES = "images whose name can't be a file name; they are left out"
 OTHER_FILES = "images whose annotation file would have the name of a file that describes the folder; they are left out"
 SAME_STEMS = "images that differ from another one only in their extension; they are left out"
+LOSSES_BY_NAME = frozenset((NOT_FILE_NAMES, OTHER_FILES, SAME_STEMS))
+"""What is lost of images for their names, in formats with a file for each image."""
 
 
 def losses_of_types(output: OutputFormat) -> dict[ShapeType, str]:
@@ -90,10 +92,9 @@ def losses_of_types(output: OutputFormat) -> dict[ShapeType, str]:
 
 
 def stated_losses(output: OutputFormat) -> frozenset[str]:
-    """Return every loss that follows from what a format is, in the words of the report. Other losses concern single
-    images that can't be read."""
-    of_files = (NOT_FILE_NAMES, OTHER_FILES, SAME_STEMS) if output.image_file_extension is not None else ()
-    return frozenset((*losses_of_types(output).values(), *output.losses, *of_files))
+    """Return every loss of shapes that follows from what a format is, in the words of the report. Other losses concern
+    whole images: their names (`LOSSES_BY_NAME`), or their unknown sizes."""
+    return frozenset((*losses_of_types(output).values(), *output.losses))
 
 
 # Making records fit.

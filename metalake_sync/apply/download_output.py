@@ -53,7 +53,8 @@ class DownloadOutput:
         """Write and compare the annotation and metadata files of a download.
 
         What the format cannot express is reported, as far as the plan did not show it: images that this run uploaded
-        were not in the lake then. Any other loss that the plan did not show, such as an unreadable image, is a failure.
+        were not in the lake then. Any other loss that the plan did not show, such as the annotations of a whole image,
+        is a failure.
         """
         plan, annotations, filenames = filled.plan, filled.annotations, filled.walk.filenames
         spec = plan.spec

@@ -76,7 +76,7 @@ class AnnotationDownload:
         self.losses: tuple[str, ...] = ()
         """What the format could not express, one line each. Known after writing."""
         self.stated_losses: frozenset[str] = frozenset()
-        """Those of them that follow from what the format is. The others concern images that can't be read."""
+        """Those of them that follow from what the format is. The others concern whole images."""
 
     @property
     def numbers_classes(self) -> bool:

@@ -165,11 +165,14 @@ def test_annotations_that_would_replace_the_class_names_are_left_out_and_named(w
     images = [{"image": name, "annotations": shapes} for name in ("classes.png", "fern.png")]
     world.write("drawn.json", {"images": images})
     annotations = [{"operation": "op", "kind": "human", "source": "drawn.json"}]
-    world.manifest({"name": "plants", "type": "image", "folders": [{"path": "images"}], "annotations": annotations})
-    world.good("apply", "manifest.yaml")
-    world.manifest(
-        downloads=[{"collection": "plants", "to": "out", "naming": "name", "annotations": {"format": "yolo"}}]
-    )
+    collection = {"name": "plants", "type": "image", "folders": [{"path": "images"}], "annotations": annotations}
+    download = {"collection": "plants", "to": "out", "naming": "name", "annotations": {"format": "yolo"}}
+    # A run whose plan could not show it fails, because all shapes of an image are missing in the export.
+    world.manifest(collection, downloads=[{**download, "to": "first"}])
+    done = world.run("apply", "manifest.yaml")
+    assert done.code == ExitCode.SOME_FAILED
+    assert "first in classes.png" in done.err + done.out
+    world.manifest(downloads=[download])
     (note,) = [
         note
         for note in world.good("plan", "manifest.yaml", "--json").document["warnings"]
