@@ -67,6 +67,7 @@ class ManifestBlocks:
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
         from metalake_sync.downloads.blocks import trash_selections
+        from metalake_sync.downloads.metadata_file import metadata_file_for
         from metalake_sync.downloads.plan import DownloadObserver
 
         observer = DownloadObserver(
@@ -97,8 +98,9 @@ class ManifestBlocks:
                 self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.spec.declared_at))
             if download.fields_unknown and download.spec.block not in noted:
                 noted.add(download.spec.block)
+                file = metadata_file_for(wanted.format if wanted is not None else None)
                 message = (
-                    "metadata.json has only Tags, because the lake does not list the fields of a file, and this"
+                    f"{file} has only Tags, because the lake does not list the fields of a file, and this"
                     " manifest wrote none; list the fields in 'metadata_fields'"
                 )
                 self.notes.append(Note(NoteCode.METADATA_FIELDS_UNKNOWN, message, download.spec.declared_at))

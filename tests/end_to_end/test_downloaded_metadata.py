@@ -104,7 +104,11 @@ def test_a_manifest_that_knows_no_field_says_so(world: World) -> None:
     world.manifest(name="another", downloads=[block])
     (note,) = world.good("plan", "manifest.yaml", "--json").document["warnings"]
     assert note["code"] == "metadata_fields_unknown"
+    assert note["message"].startswith("metadata.json has only Tags")
     assert "list the fields in 'metadata_fields'" in note["message"]
+    world.manifest(name="another", downloads=[{**block, "annotations": {"format": "labelme"}}])
+    messages = [note["message"] for note in world.good("plan", "manifest.yaml", "--json").document["warnings"]]
+    assert any(message.startswith("metadata.jsonl has only Tags") for message in messages)
     world.manifest(name="another", downloads=[{**block, "metadata_fields": ["Site"]}])
     assert world.good("plan", "manifest.yaml", "--json").document["warnings"] == []
 
