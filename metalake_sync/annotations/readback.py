@@ -20,14 +20,22 @@ from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.image_headers import image_size
 
+_NO_IMAGE = "-"
+"""The name of the image of a set that was read back. The lake's answer does not tell which one the source uses."""
+
 
 def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:
     """Return the digest of a set in the lake's upload form, and the set itself, or None if its form is unknown."""
     try:
-        record = ImageRecord("-", read_shapes(annotations, "the lake"))
+        record = ImageRecord(_NO_IMAGE, read_shapes(annotations, "the lake"))
     except ManifestError:
         return digest_of_json(list(annotations)), None
     return digest_of_shapes(encode_record(record)), record
+
+
+def digest_as_read_back(record: ImageRecord) -> str:
+    """Return the digest that `read_back` returns of a set in the form of `as_stored`."""
+    return digest_of_shapes(encode_record(replace(record, image=_NO_IMAGE)))
 
 
 def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None, image: str) -> bool:

@@ -22,7 +22,7 @@ from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Annotate, AttachModelRun, SetAction
 from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.core.snapshots import AnnotationKind
+from metalake_sync.core.snapshots import AnnotationKind, KeptSet
 from metalake_sync.errors import LakeError, LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import OperationMode
@@ -138,6 +138,14 @@ class AnnotationStage:
         wanted = [(action.at, action.to_record if isinstance(action, Annotate) else None) for action in actions]
         records.record_sets(
             [(at, one) for at, one in wanted if one is not None], lambda name, _: upload.bases.get(name)
+        )
+        # A combined set differs from the source's. It stays until one side changes again.
+        records.keep_sets(
+            [
+                (action.at, KeptSet(action.annotations, action.merge.stored))
+                for action in actions
+                if isinstance(action, Annotate) and action.merge is not None and action.merge.stored is not None
+            ]
         )
         records.forget_sets(upload.operation, [at.name for at, one in wanted if one is None])
         self._recorder.state.pending_writes.confirm_sets(

@@ -193,6 +193,8 @@ class SetMerge:
     """The number of shapes that both sides changed in different ways."""
     is_theirs: bool
     """Whether the combined set is the lake's set, so that nothing has to be sent."""
+    stored: str | None = None
+    """The digest of the combined set as the lake stores it. None: unknown."""
     restored: bool = False
     """Whether it is not a combination, but an earlier set of another client that a revert sends again."""
 

@@ -7,7 +7,7 @@ not: decide whether the combined set is sent (`core.diff_sets`), or find the con
 from __future__ import annotations
 
 from metalake_sync.annotations.frames import to_fractions
-from metalake_sync.annotations.readback import as_stored, is_same_in_any_order
+from metalake_sync.annotations.readback import as_stored, digest_as_read_back, is_same_in_any_order
 from metalake_sync.core.shape_merge import merge
 from metalake_sync.core.shape_values import UnknownImageSize, UnknownShape
 from metalake_sync.core.shapes import ImageRecord, digest_of_shapes, encode_record
@@ -36,6 +36,7 @@ def merge_with_lake(
     is_theirs = (
         not merged.conflicts and len(shapes.shapes) == len(theirs.shapes) and is_same_in_any_order(shapes, theirs)
     )
+    stored = digest_as_read_back(shapes)
     if ours.normalized and size is not None:
         shapes = to_fractions(shapes, size)
-    return SetMerge(shapes, digest_of_shapes(encode_record(shapes)), len(merged.conflicts), is_theirs)
+    return SetMerge(shapes, digest_of_shapes(encode_record(shapes)), len(merged.conflicts), is_theirs, stored)

@@ -51,8 +51,7 @@ def test_a_decision_concerns_one_set_and_leaves_the_others_to_the_manifest(confl
     project(conflict).apply(plan)
     assert in_lake(conflict, CROW) == SENT[on_drift]
     assert in_lake(conflict, GULL) == [[4, 3, 10, 10]]
-    # A full refresh finds the merged set to differ from the source, and leaves the decision to the user again.
-    assert project(conflict).plan(refresh="list" if on_drift == "merge" else "full").empty
+    assert project(conflict).plan(refresh="full").empty
 
 
 def test_a_decision_of_a_saved_plan_is_carried_out(conflict: World) -> None:

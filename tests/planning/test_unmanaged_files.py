@@ -681,4 +681,4 @@ def test_a_user_decides_a_conflict_of_an_unmanaged_set(
         [] if on_drift == "keep" else [(None, True if on_drift == "merge" else None)]
     )
     project.apply(plan)
-    assert project.plan(refresh="list" if on_drift == "merge" else "full").empty
+    assert project.plan(refresh="full").empty
