@@ -73,7 +73,14 @@ def find_stale_facts(
         elif now is None:
             yield f"the action '{key}' is no longer needed"
         elif changes := list(_changed_facts(before, now, contents)):
-            yield f"'{key}': " + ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
+            yield f"'{key}': " + ", ".join(_clause(*one) for one in changes)
+
+
+def _clause(name: str, old: Any, new: Any) -> str:
+    """Say how a fact changed. Digests and ids tell people nothing."""
+    if isinstance(old, int) and isinstance(new, int):
+        return f"{name} {old} → {new}"
+    return f"{name} changed since the plan was made"
 
 
 def _concerns(plan: Plan, key: ActionKey) -> bool:
@@ -92,11 +99,7 @@ def _changed_facts(before: Facts, action: Action, contents: Mapping[str, str]) -
     file = action.local_file
     content = now.get(CONTENT) or (contents.get(file.path) if file is not None else None)
     if content is None or content != before.get(CONTENT):
-        yield CONTENT, _short(before.get(CONTENT)), _short(content)
-
-
-def _short(content_hash: str | None) -> str:
-    return "unknown" if content_hash is None else content_hash[:12]
+        yield CONTENT, before.get(CONTENT), content
 
 
 def keep_approved(approved: ApprovedPlan, plan: Plan, contents: Mapping[str, str] = MappingProxyType({})) -> Plan:

@@ -60,7 +60,8 @@ class GroupedChange:
         if self.new_label is not None:
             parts.append(f"relabeled to {self.new_label}")
         if self.offset is not None:
-            parts.append(f"moved by ({self.offset[0]:g}, {self.offset[1]:g})")
+            x, y = (f"{one + 0:g}".replace("-", "−") for one in self.offset)
+            parts.append(f"moved by ({x}, {y})")
         parts += [f"{name} {before} → {after}" for name, before, after in self.attributes]
         if self.confidence:
             parts.append(f"confidence {self.confidence}")

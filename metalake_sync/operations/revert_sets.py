@@ -86,8 +86,6 @@ class SetReverts:
         before, after = values.set_before, self.state.runs.values_of(sent.last).set_after
         if before is None:
             clause = "the history does not have the shapes before the run"
-            if not at.managed:
-                clause += ": only '--refresh full' reads the sets of unmanaged files"
             self.left_out(clause, sent.name)
             return
         before = replace(before, image=sent.name)

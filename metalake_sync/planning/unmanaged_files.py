@@ -1,16 +1,17 @@
 """Plans what is sent to unmanaged files: the top-level `annotations` and `metadata` of the manifest.
 
 Owns: the comparison of sources with what was sent before, and the notes. Must not: decide what becomes of an entry
-(`core.diff_sets`, `core.diff_metadata`).
+(`core.diff_sets`, `core.diff_metadata`). Longer than 300 lines, because sets and metadata are looked up, compared and
+noted in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.actions import RemoveAnnotations
+from metalake_sync.core.actions import Annotate, RemoveAnnotations, SetAction
 from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.diff_metadata import compare_unmanaged_metadata
 from metalake_sync.core.diff_sets import (
@@ -29,6 +30,8 @@ from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.snapshots import DesiredSet, MediaType, RecordedMetadata
 from metalake_sync.errors import ManifestError
 from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.lake_metadata import FILES_LIMIT, changed_fields, lake_values
+from metalake_sync.planning.lake_sets import PAGES_LIMIT
 from metalake_sync.planning.source_guards import emptied, guard_annotations
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
 from metalake_sync.planning.unmanaged_sources import (
@@ -52,8 +55,8 @@ class UnmanagedPlanner:
     """Plans all unmanaged files of one manifest.
 
     `client`: None does not ask the lake. `lake`: the identity of the lake in the state. `collections`: those of the
-    manifest, which may annotate the same images. `full`: also compare metadata and sets with the lake.
-    `decisions`: the conflicts that a user decided.
+    manifest, which may annotate the same images. `full`: compare all metadata and sets with the
+    lake, not only those that are about to be sent. `decisions`: the conflicts that a user decided.
     """
 
     def __init__(
@@ -75,10 +78,11 @@ class UnmanagedPlanner:
         self._lake = lake
         self._lookup = UnmanagedLookup(sources, state, lake, client, threads, full=full)
         self._reader: UnmanagedReader | None = None
-        if full and client is not None:
+        self._full = full
+        if client is not None:
             from metalake_sync.planning.unmanaged_refresh import UnmanagedReader
 
-            self._reader = UnmanagedReader(client, self._lookup, threads)
+            self._reader = UnmanagedReader(client, self._lookup, threads, full=full)
         self._missing_names = False
         self.notes = self._lookup.notes
 
@@ -132,6 +136,7 @@ class UnmanagedPlanner:
         plan = AddressedPlan(address, operation)
         missing = self._missing(address, operation, entries_of.changed, wanted, found, index)
         seen: Mapping[str, SeenSet] = {}
+        read: Set[str] = frozenset()
         policy: OperationPolicy | None = None
         if index is not None:
             decided = decisions_of(self._decisions, str(address), operation)
@@ -147,8 +152,19 @@ class UnmanagedPlanner:
 
             records = self._state.of_address(self._lake, address)
             kind = index.kind if index is not None else kinds.pop()
-            compared = ComparedSets(operation, kind, {**cleared, **wanted}, records, index, policy)
+            all_sets = {**cleared, **wanted}
+            sending = all_sets.keys() - missing
+            if not self._full:
+                resent = (entry for where, of, entry in claims.resent if (where, of) == (address, operation))
+                sending &= {*entries_of.changed, *entries_of.left, *resent}
+                if any(of == operation for _, of, _ in claims.released):
+                    # The set in the lake may be ours: another block of the manifest named the image before.
+                    sending &= entries_of.sent.keys()
+            due = {entry: one for entry, one in all_sets.items() if entry in sending}
+            compared = ComparedSets(operation, kind, due, records, index, policy)
             seen = self._reader.differing_sets(address, compared)
+            read = due.keys() - set(self._reader.not_read)
+            self._note_unverified(address, operation, [one for one in self._reader.not_read if one in entries_of.sent])
         for entry, desired in wanted.items():
             if entry in missing:
                 continue
@@ -157,7 +173,10 @@ class UnmanagedPlanner:
             decision = compare_unmanaged_set(at, desired, sent, seen.get(entry), policy)
             self.notes += decision.notes
             if decision.action is not None:
-                plan.actions.append(decision.action)
+                action: SetAction = replace(decision.action, compared=entry in read)
+                if isinstance(action, Annotate) and entry in seen and seen[entry].there is None:
+                    action = replace(action, was_absent=True)
+                plan.actions.append(action)
                 continue
             plan.unchanged += 1
             if decision.kept is not None:
@@ -178,10 +197,10 @@ class UnmanagedPlanner:
                     plan.kept.append((at, decision.kept))
                     continue
                 # Without an action, another client has cleared the set already.
-                action = decision.action
-                gone = replace(action, reason=gone.reason) if isinstance(action, RemoveAnnotations) else None
+                clearing = decision.action
+                gone = replace(clearing, reason=gone.reason) if isinstance(clearing, RemoveAnnotations) else None
             if gone is not None:
-                plan.actions.append(gone)
+                plan.actions.append(replace(gone, compared=entry in read))
             elif mode != "append":
                 plan.forgotten.append(entry)
         self._note_unasked(address, operation, len(plan.actions), found)
@@ -210,9 +229,11 @@ class UnmanagedPlanner:
         asked = list(wanted) if self._lookup.looks_up_all(address) else changed
         found = self._lookup.find(address, [*asked, *left], None)
         there: Mapping[str, tuple[FileAt, MetadataValues]] = {}
-        if self._reader is not None:
+        if self._reader is not None and self._full:
             fields = {entry: self._fields(one, sent.get(entry)) for entry, one in wanted.items()}
             there = self._reader.metadata(address, fields, found)
+        elif self._reader is not None:
+            there = self._changed_metadata(self._reader, address, {one: wanted[one] for one in changed}, sent, found)
         missing = self._missing(address, "metadata", changed, wanted, found, None)
         written = self._state.metadata_sets.values
         for entry in [*wanted, *left]:
@@ -239,6 +260,33 @@ class UnmanagedPlanner:
         message = f"is no longer in the manifest; {counted(len(entries), 'file keeps', 'files keep')} what was sent"
         self.notes.append(Note(NoteCode.FIELD_LEFT, message, f"metadata by {address}"))
         return AddressedPlan(address, forgotten=entries)
+
+    def _changed_metadata(
+        self,
+        reader: UnmanagedReader,
+        address: Address,
+        changed: Mapping[str, MetadataSet],
+        sent: Mapping[str, RecordedMetadata],
+        found: Mapping[str, FileAt] | None,
+    ) -> dict[str, tuple[FileAt, MetadataValues]]:
+        """The lake's metadata of files to which other values are about to be sent than last time, by entry."""
+        written = self._state.metadata_sets.values
+        before = {entry: written(sent[entry].digest) or {} for entry in changed if entry in sent}
+        fields = {entry: changed_fields(values, changed[entry].values) for entry, values in before.items()}
+        fields = {entry: names for entry, names in fields.items() if names}
+        if not fields:
+            return {}
+        why = f"more than {FILES_LIMIT:,} calls would be needed"
+        there: dict[str, tuple[FileAt, MetadataValues]] = {}
+        if len(fields) <= FILES_LIMIT:
+            why = "the lake does not report where it has the files"
+            for entry, (at, values) in reader.metadata(address, fields, found).items():
+                there[entry] = at, lake_values(before[entry], fields[entry], values)
+        unread = len(fields) - len(there)
+        if unread:
+            message = f"changed metadata of {counted(unread, 'file', 'files')} was not compared with the lake, because"
+            self.notes.append(Note(NoteCode.METADATA_UNVERIFIED, f"{message} {why}", f"metadata by {address}"))
+        return there
 
     def _fields(self, wanted: MetadataSet, sent: RecordedMetadata | None) -> list[str]:
         """The fields of an entry that are compared with the lake."""
@@ -272,6 +320,15 @@ class UnmanagedPlanner:
         code = NoteCode.METADATA_WITHOUT_FILE if index is None else NoteCode.ANNOTATION_WITHOUT_FILE
         self.notes.append(Note.naming(code, clause, lost, what))
         return set(lost)
+
+    def _note_unverified(self, address: Address, operation: str, entries: Sequence[str]) -> None:
+        if entries:
+            message = (
+                f"{counted(len(entries), 'changed set', 'changed sets')} of '{operation}' were not compared with the"
+                " lake, which does not report where it has the images, or would need more than"
+                f" {PAGES_LIMIT} calls to return them"
+            )
+            self.notes.append(Note(NoteCode.SETS_UNVERIFIED, message, str(address)))
 
     def _note_unasked(self, address: Address, what: str, actions: int, found: Mapping[str, FileAt] | None) -> None:
         """Note that missing files stay unnoticed: the lake confirms a page whether or not it has the files in it."""

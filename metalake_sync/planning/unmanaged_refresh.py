@@ -1,4 +1,5 @@
-"""A full refresh of unmanaged files: reads their metadata and annotation sets back from the lake.
+"""Reads metadata and annotation sets of unmanaged files back from the lake: all in a full refresh, else those that a
+plan is about to overwrite.
 
 Owns: what is requested, and what is kept: only sets that differ from their source. Must not: decide what becomes of
 them (`core`).
@@ -20,6 +21,7 @@ from metalake_sync.core.metadata import MetadataValues
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, MediaType, RemoteSet
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.lake_sets import PAGES_LIMIT
 from metalake_sync.planning.set_merge import merge_with_lake
 from metalake_sync.planning.unmanaged_lookup import LocatedFile, UnmanagedLookup
 from metalake_sync.remote.client import LakeClient
@@ -29,12 +31,18 @@ from metalake_sync.state.records_by_place import PlaceRecords
 
 
 class UnmanagedReader:
-    """Reads back from one lake. Listings are kept for the run."""
+    """Reads back from one lake. Listings are kept for the run.
 
-    def __init__(self, client: LakeClient, lookup: UnmanagedLookup, threads: int) -> None:
+    `full`: read sets also where that takes more than `PAGES_LIMIT` calls.
+    """
+
+    def __init__(self, client: LakeClient, lookup: UnmanagedLookup, threads: int, *, full: bool) -> None:
         self._client = client
         self._lookup = lookup
         self._threads = threads
+        self._full = full
+        self.not_read: list[str] = []
+        """The entries of the last `differing_sets` whose sets were not read."""
 
     def metadata(
         self, address: Address, fields: Mapping[str, Sequence[str]], found: Mapping[str, FileAt] | None
@@ -57,16 +65,18 @@ class UnmanagedReader:
 
     def differing_sets(self, address: Address, compared: ComparedSets) -> dict[str, SeenSet]:
         """The images whose set in the lake differs from the source, by entry, without images that cannot be found."""
-        located = self._lookup.locate(address, compared.wanted, [MediaType.IMAGE])
+        located = self._lookup.locate(address, compared.wanted, [MediaType.IMAGE]) if compared.wanted else {}
+        self.not_read = [entry for entry in compared.wanted if entry not in located]
         differing: dict[str, SeenSet] = {}
         for view in {id(one.view): one.view for one in located.values()}.values():
             left = {one.at.unique_name: one for one in located.values() if one.view is view}
             listing = view.listed()
+            file_count = len(listing) if listing is not None else 0
+            if not self._full and -(-file_count // PAGE_SIZE) > PAGES_LIMIT:
+                self.not_read += (one.at.name for one in left.values())
+                continue
             sets = annotations_of(
-                self._client,
-                view.lake_id or "",
-                file_count=len(listing) if listing is not None else 0,
-                operations=[compared.operation],
+                self._client, view.lake_id or "", file_count=file_count, operations=[compared.operation]
             )
             ours = ((left.pop(name), shapes) for name, shapes in sets if name in left)
             while page := list(islice(ours, PAGE_SIZE)):

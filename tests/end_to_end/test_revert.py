@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -156,7 +157,8 @@ def test_a_reverted_run_leaves_nothing_to_revert(changed: tuple[World, dict[str,
     world.lake.requests.clear()
     done = revert(world, run)
     assert done.code == 0
-    assert f"Nothing was sent: nothing that run {run} changed is left to revert." in done.out
+    assert "Nothing was sent: the lake has what it had before the run" in done.out
+    assert f"metadata and annotation sets that run {run} changed, not files" in done.out
     assert lake_content(world) == before
     assert len(world.good("history", "--json", "manifest.yaml").document) == runs
 
@@ -176,6 +178,17 @@ def test_a_saved_revert_is_applied_and_becomes_stale(changed: tuple[World, dict[
     assert world.run("apply", "back.plan").code == 7
 
 
+def test_a_stale_plan_says_what_changed_without_digests(applied: World) -> None:
+    describe(applied, MOVED, {"Source": "BCCD", "Tags": ["one", "two"]})
+    applied.good("plan", "--out", "move.plan", "manifest.yaml")
+    edit(applied, "a.png", (7, 7, 3, 3))
+    done = applied.run("apply", "move.plan")
+    assert done.code == 7
+    assert "another client's set changed since the plan was made" in done.err
+    assert "None" not in done.err
+    assert not re.search("[0-9a-f]{20}", done.err)
+
+
 def test_a_saved_revert_does_not_overwrite_an_edit_made_since(changed: tuple[World, dict[str, Any], str]) -> None:
     world, _, run = changed
     revert(world, run, "--out", "back.plan")
@@ -183,7 +196,7 @@ def test_a_saved_revert_does_not_overwrite_an_edit_made_since(changed: tuple[Wor
     after = lake_content(world)
     done = world.run("apply", "back.plan")
     assert done.code == 7
-    assert "another client's set None" in done.err
+    assert "another client's set changed since the plan was made" in done.err
     assert lake_content(world) == after
 
 
@@ -423,9 +436,8 @@ def test_sets_and_metadata_of_unmanaged_files(world: World, by: str) -> None:
     assert done.code == 0, (done.out, done.err)
     assert lake_content(world) == before
     unverified = {code for code, _ in warnings(done)}
-    # Only a full refresh reads sets of unmanaged files. Metadata is read with the Tags that change.
-    unread = {"metadata_unverified"} if by in ("storage_path", "job") else set()
-    assert unverified == {"sets_unverified"} | unread
+    # No call lists the files of a job.
+    assert unverified == ({"sets_unverified", "metadata_unverified"} if by == "job" else set())
     assert done.summary["done"]["annotate"] == done.summary["done"]["update_metadata"] == 1
     write([1, 1, 8, 8], "first")
     assert world.good("plan", "--json", "manifest.yaml").document["actions"] == []
@@ -437,7 +449,7 @@ def test_a_new_set_of_an_unmanaged_image(world: World) -> None:
     images = boxes(x_png=[[1, 1, 8, 8]])["images"]
     world.write("top.json", {"images": [{**images[0], "image": "theirs_x.png"}]})
     before = lake_content(world)
-    for operation, options, code in (("a", (), 3), ("b", ("--refresh", "full"), 0)):
+    for operation, options, code in (("a", ("--refresh", "none"), 3), ("b", (), 0), ("c", ("--refresh", "full"), 0)):
         top = {"operation": operation, "kind": "machine", "source": "top.json", "by": "unique_name"}
         world.manifest(annotations=[top])
         world.good("apply", "--auto-approve", *options, "manifest.yaml")

@@ -682,3 +682,42 @@ def test_a_user_decides_a_conflict_of_an_unmanaged_set(
     )
     project.apply(plan)
     assert project.plan(refresh="full").empty
+
+
+@pytest.mark.parametrize("by", ["unique_name", "collection", "storage_path", "job"])
+def test_a_set_and_a_field_that_another_client_changed_are_not_overwritten_unseen(
+    world: World, their_upload: Session, by: str
+) -> None:
+    """At the default refresh. What the lake does not tell is noted."""
+    path = world.talk.details("theirs_crow.png", "storagePath")["storagePath"]
+    form = {"unique_name": "theirs_{}", "storage_path": path.replace("crow.png", "{}")}.get(by, "{}")
+    extra = {"collection": {"collection": "theirs"}, "job": {"job": their_upload.job_id}}.get(by, {})
+
+    def write(box_of_ours: list[float], city: str) -> None:
+        prediction(world, form, crow_png=[box_of_ours])
+        world.write("meta.json", {"files": [{"file": form.format("crow.png"), "metadata": {"City": city}}]})
+        world.manifest(
+            annotations=[{**MODEL, "by": by, **extra}], metadata=[{"source": "meta.json", "by": by, **extra}]
+        )
+
+    write([1, 2, 10, 7], "Rome")
+    world.good("apply", "manifest.yaml")
+    theirs = image_set("theirs_crow.png", box("bird", 3, 3, 3, 3))
+    assert world.talk.annotate(MODEL["operation"], [theirs], mode=2).status_code == 200
+    edit(world, "crow.png", City="Oslo")
+    write([1, 2, 10, 9], "Bern")
+    document = world.good("plan", "--json", "manifest.yaml").document
+    overwrites = [one.get("overwrites", False) for one in document["actions"]]
+    codes = {one["code"] for one in document["warnings"]}
+    if by == "job":
+        assert overwrites == [False, False]
+        assert codes == {"sets_unverified", "metadata_unverified", "address_unknown"}
+        return
+    assert overwrites == [True, True]
+    assert not codes & {"sets_unverified", "metadata_unverified"}
+    changed = document["actions"][1]["changes"]
+    assert changed == [{"what": "City", "before": "Oslo", "after": "Bern"}]
+    assert world.run("apply", "manifest.yaml").code == 7
+    assert drawn(world)["crow.png"] == [[3, 3, 3, 3]]
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 9]]

@@ -85,7 +85,10 @@ def revert_command(
             applied = engine.apply(approve, lock_timeout_s=lock_timeout, command=command)
             failed = bool(applied.finished.failed)
             if plans[-1].empty and not flags.as_json:
-                say(f"Nothing was sent: nothing that run {run_id} changed is left to revert.")
+                say(
+                    "Nothing was sent: the lake has what it had before the run, or the notes say why not. Compared were"
+                    f" the metadata and annotation sets that run {run_id} changed, not files."
+                )
             else:
                 listener(applied.finished)
                 if not (flags.as_json or flags.quiet):
