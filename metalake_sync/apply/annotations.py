@@ -160,14 +160,17 @@ class AnnotationStage:
         references: Mapping[str, LabelReference],
     ) -> dict[str, Any]:
         record = ImageRecord(action.at.name, ())
-        wanted, base = None, None
+        wanted, base, kept = None, None, None
         if isinstance(action, Annotate):
             wanted = action.to_record
             record = self._indexes[upload.place, upload.operation].record(action.at.name)
             if action.merge is not None:
                 # The state keeps the source's set: what the other client drew stays theirs in the next comparison.
                 base, record = record if wanted is not None else None, action.merge.shapes
-        upload.pending[action.at.name] = PendingSet(action.at, upload.operation, upload.kind, record, wanted, base)
+                kept = action.merge.stored
+        upload.pending[action.at.name] = PendingSet(
+            action.at, upload.operation, upload.kind, record, wanted, base, kept
+        )
         return set_for_image(
             image_address(action.at, unique_names),
             upload.operation,

@@ -22,7 +22,7 @@ from metalake_sync.annotations.readback import is_as_sent, read_back
 from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.metadata import NO_METADATA, TAGS, MetadataSet, MetadataValues, is_computed, same_value
-from metalake_sync.core.snapshots import CollectionKey, DesiredSet, MediaType, RecordedCollection
+from metalake_sync.core.snapshots import CollectionKey, DesiredSet, KeptSet, MediaType, RecordedCollection
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
@@ -192,6 +192,8 @@ class PendingWrites:
                 continue
             shapes = one.base if one.base is not None else one.sent
             records.record_sets([(one.at, one.record)], lambda *_, shapes=shapes: shapes)
+            if one.kept is not None:
+                records.keep_sets([(one.at, KeptSet(one.record, one.kept))])
         for one in self._unknown:
             if one.record is not None:
                 wanted = DesiredSet(one.operation, one.kind, UNKNOWN_DIGEST, one.record.shape_count)

@@ -39,6 +39,8 @@ class PendingSet(NamedTuple):
     """The set to record once the lake has confirmed it. None: the record is deleted."""
     base: ImageRecord | None = None
     """The shapes to record. None: those that were sent. They differ for a merged set."""
+    kept: str | None = None
+    """The digest of a merged set as the lake stores it: it stays until one side changes."""
 
 
 class PendingMetadata(NamedTuple):
@@ -77,14 +79,14 @@ class PendingWrites:
         sent, bases = ids[: len(sets)], ids[len(sets) :]
         self._connection.executemany(
             "INSERT OR REPLACE INTO pending_sets"
-            " (lake, place, operation, name, lake_id, kind, digest, shape_count, sent, base)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (lake, place, operation, name, lake_id, kind, digest, shape_count, sent, base, kept)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     *(lake, _key(place), operation, name_to_db(one.at.name), one.at.lake_id, one.kind.value),
                     one.record.digest if one.record is not None else None,
                     one.record.shape_count if one.record is not None else 0,
-                    *(drawn or NO_SET, base),
+                    *(drawn or NO_SET, base, one.kept),
                 )
                 for one, drawn, base in zip(sets, sent, bases, strict=True)
             ],
@@ -118,12 +120,12 @@ class PendingWrites:
     def sets(self, lake: str) -> dict[tuple[Place, str], list[PendingSet]]:
         """Return all sets that a lake has not confirmed, by place and operation."""
         rows = self._connection.execute(
-            "SELECT place, operation, name, lake_id, kind, digest, shape_count, sent, base FROM pending_sets"
+            "SELECT place, operation, name, lake_id, kind, digest, shape_count, sent, base, kept FROM pending_sets"
             " WHERE lake = ? ORDER BY place, operation, name",
             (lake,),
         ).fetchall()
         found: dict[tuple[Place, str], list[PendingSet]] = {}
-        for key, operation, stored, lake_id, text, digest, count, sent, base in rows:
+        for key, operation, stored, lake_id, text, digest, count, sent, base, kept in rows:
             place, name, kind = _place(key), name_from_db(stored), AnnotationKind(text)
             found.setdefault((place, operation), []).append(
                 PendingSet(
@@ -133,6 +135,7 @@ class PendingWrites:
                     self._bases.of_history(name, sent) or ImageRecord(name, ()),
                     DesiredSet(operation, kind, digest, count) if digest is not None else None,
                     self._bases.of_history(name, base) if base is not None else None,
+                    kept,
                 )
             )
         return found

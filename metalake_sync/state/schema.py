@@ -407,6 +407,7 @@ CREATE TABLE pending_sets (
     shape_count INTEGER NOT NULL,
     sent INTEGER NOT NULL,
     base INTEGER,
+    kept TEXT,
     PRIMARY KEY (lake, place, operation, name)
 ) WITHOUT ROWID;
 
@@ -426,8 +427,8 @@ def pending_writes_2026_12_01(db: Executes) -> None:
     """Annotation sets and metadata that were sent and that the lake has not confirmed yet.
 
     `digest`: of what to record then; NULL for a set whose record is deleted. `sent`, `base` of a set: its shapes in
-    `annotation_bases`, and those to record where they differ. `sent_digest` of metadata: of the fields that were
-    written.
+    `annotation_bases`, and those to record where they differ. `kept`: as in the tables of sets. `sent_digest` of
+    metadata: of the fields that were written.
     """
     _each(_PENDING_WRITES, db)
 

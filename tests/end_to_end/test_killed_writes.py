@@ -120,6 +120,18 @@ def test_a_set_that_a_killed_apply_cleared_is_not_taken_for_a_cleared_one_of_ano
     assert nothing_to_do(applied)
 
 
+def test_a_merged_set_of_a_killed_apply_stays(applied: World) -> None:
+    metadata = {"Source": "BCCD", "Tags": ["one", "two"]}
+    edit(applied, "a.png", (1, 1, 8, 8), (20, 10, 6, 6), (7, 7, 3, 3))
+    describe(applied, MOVED, metadata, on_drift="merge")
+    assert killed_apply(applied, "before recorder.confirm")
+    merged = lake_content(applied)
+    applied.good("apply", "manifest.yaml")
+    assert lake_content(applied) == merged
+    describe(applied, MOVED, metadata, on_drift="ask")
+    assert nothing_to_do(applied)
+
+
 def test_an_edit_of_another_client_after_the_kill_stays_theirs(applied: World) -> None:
     describe(applied, MOVED, METADATA, on_drift="ask")
     for step in ("before recorder.confirm", "after recorder.confirm"):
