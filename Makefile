@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all soak sequences lint schemas bench audit sbom docs docs-serve clean
+.PHONY: quickstart test test-all test-lowest soak sequences lint schemas bench audit sbom docs docs-serve clean
 
 quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
@@ -16,6 +16,14 @@ test: lint
 
 test-all: lint
 	REAL_STARTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The tests with the lowest versions that pyproject.toml allows of what users install.
+test-lowest:
+	rm -rf $(VENV)-lowest && $(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct '.[all]'
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest --editable '.[dev]'
+	$(VENV)-lowest/bin/python -m pytest -n 3 --dist loadfile -m "not long"
 
 # The long form of the fault tests: hundreds of kills.
 soak: $(VENV)/dev.stamp
@@ -70,4 +78,4 @@ $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/run.stamp
 
 clean:
-	rm -rf $(VENV) .venv-vendor .venv-vendor-3 .venv-awscli .venv-bench .azurite build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-vendor .venv-vendor-3 .venv-awscli .venv-bench .venv-lowest .venv-dagster .venv-apache-airflow .azurite build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from metalake_sync.manifest.models import Manifest
+from metalake_sync.manifest.types import Model
 
 SCHEMA_ID = "urn:metalake-sync:schema:manifest"
 
@@ -18,6 +21,7 @@ _REFERENCE = r"\$\{"
 
 def manifest_json_schema() -> dict[str, Any]:
     """Return the schema, draft 2020-12."""
+    _build(Model)
     schema = _taking_variables(Manifest.model_json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -25,6 +29,13 @@ def manifest_json_schema() -> dict[str, Any]:
         **schema,
         "title": "metalake-sync manifest",
     }
+
+
+def _build(model: type[BaseModel]) -> None:
+    """Build all models now. Older releases of pydantic need that to write default values that are models."""
+    for one in model.__subclasses__():
+        one.model_rebuild()
+        _build(one)
 
 
 def manifest_schema_text() -> str:

@@ -26,6 +26,9 @@ except ImportError:  # PyYAML built without libyaml
 
 NODE_LIMIT = 200_000
 
+DEEPEST = 500
+"""At this depth a document is not read any further. The limit for a manifest is lower: see `yaml_tree`."""
+
 _TAG = "tag:yaml.org,2002:"
 STR, NULL, BOOL, INT, FLOAT, TIMESTAMP, MERGE = (
     _TAG + kind for kind in ("str", "null", "bool", "int", "float", "timestamp", "merge")
@@ -68,6 +71,19 @@ class Loader(_SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
     nodes = 0
+    depth = 0
+
+    # The composer calls these two around the nodes below a node. It is recursive, and some builds of libyaml have no
+    # limit of their own: there, a deep document would end the process.
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
+        super().descend_resolver(parent, index)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+        super().ascend_resolver()
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         # The composer calls this for each node. Only here can a huge document be stopped before it fills the memory.

@@ -115,7 +115,6 @@ def _compose(text: str, file: str) -> yaml.Node | None:
             "the manifest has too many values", where=Location(file), remedy=f"The limit is {NODE_LIMIT:,} values."
         ) from None
     except RecursionError:
-        # PyYAML without libyaml has no limit.
         raise ManifestError(
             "the manifest is nested too deeply", where=Location(file), remedy=f"The limit is {DEPTH_LIMIT} levels."
         ) from None

