@@ -187,8 +187,7 @@ class Engine:
             self._reach() as lake,
         ):
             of_state = notes_on_repository(state, self.manifest)
-            if not self.downloads_only:
-                check_owner(state, self.manifest)
+            unclaimed = not self.downloads_only and check_owner(state, self.manifest)
             tally = RequestCounter()
             started_at_ns = time.time_ns()
             run_id = new_run_id()
@@ -241,7 +240,7 @@ class Engine:
                         stop_if_blocked(planned.plan)
                     require_approval(planned.plan, timed)
                     raise_objection(check, planned.plan.manifest)
-                    if not self.downloads_only:
+                    if unclaimed:
                         claim_state(state, self.manifest)
                     partial = self.options.partial or only is not None or approved is not None
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)

@@ -23,42 +23,45 @@ REPOSITORY = "repository"
 """In the owner of a shared state: the address of the repository, if it has one."""
 
 
-def check_owner(state: StateStore, manifest: LoadedManifest) -> None:
+def check_owner(state: StateStore, manifest: LoadedManifest) -> bool:
     """Raise GuardStopped if another manifest that still exists uses the state.
 
-    A manifest that is not a file, such as standard input, is accepted.
+    Returns whether `claim_state` may have something to record. A manifest that is not a file, such as standard input,
+    is accepted.
     """
     source = Path(os.path.abspath(manifest.source))
     if manifest.stream or not source.exists():
-        return
+        return False
     if state.is_shared:
         check_shared_owner(state, manifest)
-        return
+        return True
     owner = state.learned(OWNER)
-    if owner in (None, _local_owner(state, source)):
-        return
-    theirs = Path(os.path.normpath(os.path.join(_folder(state), owner or "")))
+    if owner is None or owner == _local_owner(state, source):
+        return owner is None
+    theirs = Path(os.path.normpath(os.path.join(_folder(state), owner)))
     if theirs.exists() and not _same_text(theirs, source):
         raise _of_another(str(theirs), state)
+    return True
 
 
 def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
     """Record that the state belongs to this manifest, also if the former manifest does not exist any more.
 
-    Call it after `check_owner`, and only for a run that is carried out: a refused run must not silence the warning of
-    the next one. A manifest that is not a file, such as standard input, does not claim the state.
+    Call it if `check_owner` returned True, and only for a run that is carried out: a refused run must not silence the
+    warning of the next one. A manifest that is not a file, such as standard input, does not claim the state.
     """
     source = Path(os.path.abspath(manifest.source))
     if manifest.stream or not source.exists():
         return
     if state.is_shared:
-        key, mine = SHARED_OWNER, _shared_owner(manifest, source)
-    else:
-        key, mine = OWNER, _local_owner(state, source)
-    owner = state.learned(key)
-    if owner != mine and not (owner is not None and _is_less(mine, owner)):
+        owner, mine = state.learned(SHARED_OWNER), _shared_owner(manifest, source)
+        if owner == mine or (owner is not None and _is_less(mine, owner)):
+            return
         with state.write():
-            state.learn(key, mine)
+            state.learn(SHARED_OWNER, mine)
+        return
+    with state.write():
+        state.learn(OWNER, _local_owner(state, source))
 
 
 def _folder(state: StateStore) -> str:
@@ -75,7 +78,7 @@ def _is_less(mine: str, owner: str) -> bool:
         known: dict[str, str] = json.loads(owner)
         return {REPOSITORY: known.get(REPOSITORY), **json.loads(mine)} == known
     except (ValueError, AttributeError, TypeError):
-        return False  # the owner of a state file is a path
+        return False
 
 
 def check_shared_owner(state: StateStore, manifest: LoadedManifest) -> None:

@@ -215,7 +215,12 @@ class Addresses:
 
     def exist(self, lake: str) -> bool:
         """Return whether any unmanaged file has a record."""
-        return bool(self.with_sets(lake) or self.with_metadata(lake))
+        (found,) = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM addressed_sets WHERE lake = :lake)"
+            " OR EXISTS (SELECT 1 FROM addressed_metadata WHERE lake = :lake)",
+            {"lake": lake},
+        ).fetchone()
+        return bool(found)
 
     def with_sets(self, lake: str) -> list[tuple[Address, str]]:
         """Return address and operation of every recorded annotation set."""

@@ -19,7 +19,22 @@ ROOT = Path(__file__).parents[2]
 MODULES = {module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()}
 """Top-level module → the distributions that contain it. Several may contain a namespace such as `google`."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("s3", "azure", "gcs", "postgres", "exif", "preview", "html", "ui", "metrics", "keyring", "workers", "dask")
+EXTRAS = (
+    "s3",
+    "azure",
+    "gcs",
+    "postgres",
+    "exif",
+    "preview",
+    "masks",
+    "checks",
+    "html",
+    "ui",
+    "metrics",
+    "keyring",
+    "workers",
+    "dask",
+)
 
 # A dependency of one of our dependencies, and a part of its interface.
 SPOKEN_WITH = {
