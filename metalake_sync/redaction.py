@@ -9,10 +9,13 @@ _QUERY = re.compile(r"(https?://[^\s'\"?#<>]+)\?[^\s'\"<>]*")
 _AUTHORIZATION = re.compile(r"(Basic|Bearer)\s+[A-Za-z0-9+/=_.~-]+", re.IGNORECASE)
 _HOST = re.compile(r"^(https?://)[^/@]*@")
 
-_ASSIGNED = re.compile(
-    r"((?:token|passw(?:or)?d|passphrase|secret|credential|api[ _-]?key|key)s?[\"']?\s*[:=]\s*)\S+", re.IGNORECASE
-)
+_NAMES = r"(?:token|pass(?:w(?:or)?d|phrase|wd)?|pwd|secret|credential|api[ _-]?key|(?:access|private)[ _-]?key|key)s?"
+_ASSIGNED = re.compile(rf"({_NAMES}[\"']?\s*[:=]\s*)\S+", re.IGNORECASE)
+_OPTION = re.compile(rf"(--?(?:[\w-]*-)?{_NAMES}\s+)[^\s-]\S*", re.IGNORECASE)
+_USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
+_PEM = re.compile(r"-----BEGIN [^-\n]+-----.*?(?:-----END [^-\n]+-----|\Z)", re.DOTALL)
 _OPAQUE = re.compile(r"(?<![\w./-])(?=[\w+=~-]*[0-9])(?=[\w+=~-]*[A-Za-z])[\w+=~-]{20,}")
+_BASE64 = re.compile(r"(?<![\w./+=-])(?=[\w/+=]*[0-9])(?=[\w/+=]*[a-z])(?=[\w/+=]*[A-Z])[\w+][\w/+=]{31,}")
 
 REDACTED = "…"
 
@@ -25,11 +28,14 @@ def redact(text: str) -> str:
 def redact_output(text: str, secrets: Iterable[str]) -> str:
     """Return what a command wrote to standard error, without what may be a credential.
 
-    Replaces the `secrets`, values of names such as token or password, and long words that mix letters and digits.
+    Replaces the `secrets`, values of names and options such as token or password, users of addresses, keys in PEM form,
+    and long words that mix letters and digits.
     """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
-    return _OPAQUE.sub(REDACTED, _ASSIGNED.sub(rf"\1{REDACTED}", redact(text)))
+    text = _USERINFO.sub(rf"\1{REDACTED}@", _PEM.sub(REDACTED, redact(text)))
+    text = _OPTION.sub(rf"\1{REDACTED}", _ASSIGNED.sub(rf"\1{REDACTED}", text))
+    return _OPAQUE.sub(REDACTED, _BASE64.sub(REDACTED, text))
 
 
 def describe(error: BaseException) -> str:

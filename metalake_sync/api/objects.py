@@ -148,7 +148,7 @@ def _is_object(source: Any) -> bool:
     """Return whether a source consists of values and not of one or several paths."""
     if source is None or _is_path(source):
         return False
-    return not (_is_list(source) and all(map(_is_path, source)))
+    return not (_is_list(source) and source and all(map(_is_path, source)))
 
 
 def _is_frame(source: Any) -> bool:
@@ -206,7 +206,13 @@ def _files(source: Any) -> dict[str, Any]:
 
 def _rows(frame: Any, needed: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of a DataFrame without missing values. Raises UsageError for a missing column or value."""
-    missing = [name for name in needed if name not in list(frame.columns)]
+    columns = list(frame.columns)
+    twice = [str(name) for name in dict.fromkeys(columns) if columns.count(name) > 1]
+    if twice:
+        raise UsageError(
+            f"the DataFrame has several columns {', '.join(map(repr, twice))}", remedy="Rename or drop all but one."
+        )
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise UsageError(
             f"the DataFrame has no column {', '.join(map(repr, missing))}",

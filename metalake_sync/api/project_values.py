@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import reprlib
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
@@ -32,7 +34,7 @@ from metalake_sync.documents.events import EventDocument, event_document
 from metalake_sync.documents.plan import PlanDocument, plan_document
 from metalake_sync.documents.saved_plan_files import save_plan
 from metalake_sync.engine import Applied, Engine
-from metalake_sync.errors import Interrupted
+from metalake_sync.errors import Interrupted, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.run_options import RunOptions
@@ -91,6 +93,19 @@ class ProjectPlan:
         return ApprovedPlan(
             manifest_digest(self._engine.manifest), self._plan.state_lineage, self._plan.state_serial, actions
         )
+
+
+def approval_of(answer: object) -> bool:
+    """Return an answer about approval. Raises UsageError unless it is True or False: a text or a coroutine, which are
+    truthy too, approve nothing."""
+    if isinstance(answer, bool):
+        return answer
+    if inspect.iscoroutine(answer):
+        answer.close()
+    raise UsageError(
+        f"'approve' is {reprlib.repr(answer)}, neither True nor False",
+        remedy="Pass True or False, or a function that returns one of them and is not async.",
+    )
 
 
 def given_plan(plan: ProjectPlan) -> tuple[RunOptions, ApprovedPlan, str | None]:

@@ -29,6 +29,7 @@ from metalake_sync.api.project_values import (
     ProjectListener,
     ProjectPlan,
     apply_result,
+    approval_of,
     given_plan,
     plan_of,
 )
@@ -91,6 +92,7 @@ class Project:
         if not name:
             raise UsageError("the manifest has no 'name'", remedy="Add one: it names the state.")
         loaded = compose_manifest(document, name=str(name), base_dir=Path(local_path(base_dir)), source=str(name))
+        loaded = replace(loaded, values_in=self._folder)
         options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
         self._set_up(Engine(loaded, options, _ignore, _state_given(state)), on_event)
 
@@ -224,9 +226,10 @@ class Project:
         if plan is None:
             if callable(approve):
                 decide = approve
-                allow = lambda made: decide(plan_of(made, engine))  # noqa: E731
+                allow = lambda made: approval_of(decide(plan_of(made, engine)))  # noqa: E731
             else:
-                allow = lambda _: bool(approve)  # noqa: E731
+                given = approval_of(approve)
+                allow = lambda _: given  # noqa: E731
             return self._apply(engine, allow, None, "apply", lock_timeout_s, check)
         engine, approved, destructive, revert = self._given(plan, engine)
         command = f"revert {revert}" if revert is not None else "apply"

@@ -56,6 +56,8 @@ class LoadedManifest:
     """Whether it cannot be read again: it came from standard input or a pipe, or a program composed it."""
     given_variables: frozenset[str] = frozenset()
     """The variables that the command line and variable files set."""
+    values_in: Path | None = None
+    """The temporary folder of the files with a program's own values, if it has sources that are values."""
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -351,4 +353,7 @@ def manifest_digest(manifest: LoadedManifest) -> str:
     """
     said = manifest.model.model_dump(mode="json", exclude={"remote"})
     text = json.dumps({**said, "lake": manifest.model.remote.url}, sort_keys=True)
+    if manifest.values_in is not None:
+        # Its name is random, so it differs for equal values.
+        text = text.replace(json.dumps(str(manifest.values_in))[1:-1], "")
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()

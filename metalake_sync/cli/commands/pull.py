@@ -150,6 +150,8 @@ def _without_places(plan: Plan) -> Plan:
 
 def _with_download(manifest: LoadedManifest, collection: str, to: Path, given: dict[str, Any]) -> LoadedManifest:
     """Return the manifest with only this download. `to` is relative to the current folder, not to the manifest."""
+    from pydantic import ValidationError
+
     from metalake_sync.manifest.remote_models import Download
 
     block: dict[str, Any] = {
@@ -164,5 +166,11 @@ def _with_download(manifest: LoadedManifest, collection: str, to: Path, given: d
             "kind": given["--annotations"] or "all",
             "format": given["--format"] or "metalake",
         }
-    model = manifest.model.model_copy(update={"downloads": [Download.model_validate(block)]})
+    try:
+        download = Download.model_validate(block)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = f"--{problem['loc'][0]}" if problem["loc"] else "--collection"
+        raise UsageError(f"'{option}' {problem['msg']}", remedy="Correct it.") from None
+    model = manifest.model.model_copy(update={"downloads": [download]})
     return replace(manifest, model=model)
