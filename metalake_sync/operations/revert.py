@@ -55,7 +55,7 @@ from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, address_of
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_resolutions
-from metalake_sync.remote.listings import annotations_of
+from metalake_sync.remote.listings import sets_of_images
 from metalake_sync.sources.image_headers import image_size
 from metalake_sync.sources.metadata_layers import MetadataRules
 from metalake_sync.state.names import CollectionHandle
@@ -340,18 +340,8 @@ class RevertPlanner:
         """Yield the lake's set of each image. `names`: unique name → name."""
         self.emit(Observing(f"reading {operation} back from {view.key}"))
         listing = view.listed()
-        left = dict(names)
-        there = annotations_of(
-            client, view.lake_id or "", file_count=len(listing) if listing is not None else 0, operations=[operation]
-        )
-        for unique_name, shapes in there if left else ():
-            name = left.pop(unique_name, None)
-            if name is not None:
-                yield name, shapes
-            if not left:
-                return
-        for name in left.values():
-            yield name, ()
+        count = len(listing) if listing is not None else 0
+        yield from sets_of_images(client, view.lake_id or "", names, file_count=count, operation=operation)
 
     def _size_of(self, paths: Mapping[str, str]) -> Callable[[FileAt], Size | None]:
         """Returns a function for the sizes of images. `paths`: of local images, by name."""

@@ -24,12 +24,12 @@ from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.metadata import NO_METADATA, TAGS, MetadataSet, MetadataValues, is_computed, same_value
 from metalake_sync.core.snapshots import CollectionKey, DesiredSet, KeptSet, MediaType, RecordedCollection
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.lake_listing import LakeView, view_lake
+from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in, remote_details, remote_resolutions
-from metalake_sync.remote.listings import annotations_of
+from metalake_sync.remote.listings import sets_of_images
 from metalake_sync.sources.image_headers import image_size
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.pending_writes import HEAD, PendingMetadata, PendingSet
@@ -110,7 +110,8 @@ class PendingWrites:
             return image_size(os.path.join(self.base_dir, path)) if path is not None else None
 
         names = {files[name].unique_name: name for name in sent if name in files}
-        for name, shapes in self._sets_of(view, view.count or 0, operation, names):
+        there = sets_of_images(self.client, view.lake_id or "", names, file_count=view.count or 0, operation=operation)
+        for name, shapes in there:
             one = sent[name]
             if _is_as_sent(one, shapes, size_of(one.at) if one.sent.normalized else None):
                 self._confirmed.append(one)
@@ -122,26 +123,13 @@ class PendingWrites:
         for view in {id(one.view): one.view for one in located.values()}.values():
             here = {one.at.unique_name or "": name for name, one in located.items() if one.view is view}
             listing = view.listed()
-            for name, shapes in self._sets_of(view, len(listing) if listing is not None else 0, operation, here):
+            count = len(listing) if listing is not None else 0
+            there = sets_of_images(self.client, view.lake_id or "", here, file_count=count, operation=operation)
+            for name, shapes in there:
                 if _is_as_sent(sent[name], shapes, sizes.get(located[name].at.unique_name or "")):
                     self._confirmed.append(sent[name]._replace(at=located[name].at))
         # The lake does not tell what it has at a job, or at a storage path that it does not confirm.
         self._unknown += (one for name, one in sent.items() if name not in located)
-
-    def _sets_of(
-        self, view: LakeView, file_count: int, operation: str, names: dict[str, str]
-    ) -> Iterator[tuple[str, Sequence[object]]]:
-        """Yield the lake's set of each image. `names`: unique name → name."""
-        left = dict(names)
-        there = annotations_of(self.client, view.lake_id or "", file_count=file_count, operations=[operation])
-        for unique_name, shapes in there if left else ():
-            name = left.pop(unique_name, None)
-            if name is not None:
-                yield name, shapes
-            if not left:
-                return
-        for name in left.values():
-            yield name, ()
 
     # Metadata.
 

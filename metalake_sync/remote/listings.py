@@ -7,7 +7,7 @@ operation at a time to separate them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync.core.snapshots import MediaType, RemoteFile
@@ -237,3 +237,23 @@ def annotations_of(
                 yield image.file_name, image.raw_annotations.annotations
         if found.is_last(PAGE_SIZE):
             return
+
+
+def sets_of_images(
+    client: LakeClient, collection_id: str, names: Mapping[str, str], *, file_count: int, operation: str
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the set of each of these images in one operation, and stop reading when all were found. Images without
+    shapes come last, with none.
+
+    `names`: unique name → the name to yield. `file_count`: the expected number of files in the collection.
+    """
+    left = dict(names)
+    there = annotations_of(client, collection_id, file_count=file_count, operations=[operation])
+    for unique_name, shapes in there if left else ():
+        name = left.pop(unique_name, None)
+        if name is not None:
+            yield name, shapes
+        if not left:
+            return
+    for name in left.values():
+        yield name, ()

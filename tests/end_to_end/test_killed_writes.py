@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.embedded_lake.talk import png
 from tests.end_to_end.test_revert import FIRST, MOVED, describe, edit, edit_metadata, lake_content, last_run
-from tests.end_to_end.world import World, boxes
+from tests.end_to_end.world import World, unmanaged_sources
 from tests.faults.mortal import run_in_child
 from tests.forked import CONTEXT
 
@@ -148,21 +147,7 @@ def test_an_edit_of_another_client_after_the_kill_stays_theirs(applied: World) -
 @pytest.mark.long
 @pytest.mark.parametrize("by", ["unique_name", "collection", "storage_path", "job"])
 def test_the_next_apply_undoes_a_killed_revert_of_unmanaged_files(world: World, by: str) -> None:
-    upload = world.talk.upload({name: png(salt=name.encode()) for name in ("x.png", "y.png")}, "theirs")
-    path = world.talk.details("theirs_x.png", "storagePath")["storagePath"]
-    form = {"unique_name": "theirs_{}", "storage_path": path.replace("x.png", "{}")}.get(by, "{}")
-    extra = {"collection": {"collection": "theirs"}, "job": {"job": upload.job_id}}.get(by, {})
-
-    def write(first: list[float], source: str) -> None:
-        images = boxes(x_png=[first], y_png=[[1, 1, 2, 2]])["images"]
-        for image in images:
-            image["image"] = form.format(image["image"])
-        world.write("top.json", {"images": images})
-        metadata = {"Source": source, "Tags": [source]}
-        world.write("meta.json", {"files": [{"file": form.format("x.png"), "metadata": metadata}]})
-        top = {"operation": "yolo", "kind": "machine", "source": "top.json", "by": by, **extra}
-        world.manifest(annotations=[top], metadata=[{"source": "meta.json", "by": by, **extra}])
-
+    write = unmanaged_sources(world, by)
     write([1, 1, 8, 8], "first")
     world.good("apply", "manifest.yaml")
     write([2, 1, 8, 8], "second")

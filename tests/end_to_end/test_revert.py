@@ -15,7 +15,7 @@ from metalake_sync.state.backends.file import FileBackend
 from metalake_sync.state.runs import Values
 from metalake_sync.state.store import StateStore
 from tests.embedded_lake.talk import box, image_set, png
-from tests.end_to_end.world import BIRDS, Done, World, boxes
+from tests.end_to_end.world import BIRDS, Done, World, boxes, unmanaged_sources
 
 FIRST = {"a_png": [[1, 1, 8, 8], [20, 10, 6, 6]], "b_png": [[3, 3, 10, 10]], "c_png": [[5, 5, 9, 9]]}
 MOVED = {"a_png": [[2, 1, 8, 8], [20, 10, 6, 6]], "b_png": [[3, 3, 10, 10], [1, 1, 2, 2]], "c_png": [[6, 5, 9, 9]]}
@@ -410,21 +410,7 @@ def test_tags_of_other_clients_stay(changed: tuple[World, dict[str, Any], str]) 
 
 @pytest.mark.parametrize("by", ["unique_name", "collection", "storage_path", "job"])
 def test_sets_and_metadata_of_unmanaged_files(world: World, by: str) -> None:
-    upload = world.talk.upload({name: png(salt=name.encode()) for name in ("x.png", "y.png")}, "theirs")
-    path = world.talk.details("theirs_x.png", "storagePath")["storagePath"]
-    form = {"unique_name": "theirs_{}", "storage_path": path.replace("x.png", "{}")}.get(by, "{}")
-    extra = {"collection": {"collection": "theirs"}, "job": {"job": upload.job_id}}.get(by, {})
-
-    def write(first: list[float], source: str) -> None:
-        images = boxes(x_png=[first], y_png=[[1, 1, 2, 2]])["images"]
-        for image in images:
-            image["image"] = form.format(image["image"])
-        world.write("top.json", {"images": images})
-        metadata = {"Source": source, "Tags": [source]}
-        world.write("meta.json", {"files": [{"file": form.format("x.png"), "metadata": metadata}]})
-        top = {"operation": "yolo", "kind": "machine", "source": "top.json", "by": by, **extra}
-        world.manifest(annotations=[top], metadata=[{"source": "meta.json", "by": by, **extra}])
-
+    write = unmanaged_sources(world, by)
     write([1, 1, 8, 8], "first")
     world.good("apply", "manifest.yaml")
     before = lake_content(world)

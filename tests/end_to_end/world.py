@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,3 +150,27 @@ def boxes(**images: Sequence[Sequence[float]]) -> dict[str, Any]:
             for name, drawn in images.items()
         ]
     }
+
+
+def unmanaged_sources(world: World, by: str) -> Callable[[list[float], str], None]:
+    """Upload two images as another client. Returns a function that writes a manifest with sets and metadata for them:
+    the box of the first, and the value of a field.
+
+    `by`: how the sources name the images.
+    """
+    upload = world.talk.upload({name: png(salt=name.encode()) for name in ("x.png", "y.png")}, "theirs")
+    path = world.talk.details("theirs_x.png", "storagePath")["storagePath"]
+    form = {"unique_name": "theirs_{}", "storage_path": path.replace("x.png", "{}")}.get(by, "{}")
+    extra = {"collection": {"collection": "theirs"}, "job": {"job": upload.job_id}}.get(by, {})
+
+    def write(first: list[float], source: str) -> None:
+        images = boxes(x_png=[first], y_png=[[1, 1, 2, 2]])["images"]
+        for image in images:
+            image["image"] = form.format(image["image"])
+        world.write("top.json", {"images": images})
+        metadata = {"Source": source, "Tags": [source]}
+        world.write("meta.json", {"files": [{"file": form.format("x.png"), "metadata": metadata}]})
+        top = {"operation": "yolo", "kind": "machine", "source": "top.json", "by": by, **extra}
+        world.manifest(annotations=[top], metadata=[{"source": "meta.json", "by": by, **extra}])
+
+    return write
