@@ -12,12 +12,14 @@ _HOST = re.compile(r"^(https?://)[^/@]*@")
 _NAMES = r"(?:token|pass(?:w(?:or)?d|phrase|wd)?|pwd|secret|credential|api[ _-]?key|(?:access|private)[ _-]?key|key)s?"
 _ASSIGNED = re.compile(rf"({_NAMES}[\"']?\s*[:=]\s*)\S+", re.IGNORECASE)
 _OPTION = re.compile(rf"(--?(?:[\w-]*-)?{_NAMES}\s+)[^\s-]\S*", re.IGNORECASE)
-_USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [^-\n]+-----.*?(?:-----END [^-\n]+-----|\Z)", re.DOTALL)
 _OPAQUE = re.compile(r"(?<![\w./-])(?=[\w+=~-]*[0-9])(?=[\w+=~-]*[A-Za-z])[\w+=~-]{20,}")
 _BASE64 = re.compile(r"(?<![\w./+=-])(?=[\w/+=]*[0-9])(?=[\w/+=]*[a-z])(?=[\w/+=]*[A-Z])[\w+][\w/+=]{31,}")
 
 REDACTED = "…"
+
+USER_OF_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s]*@|[^/\s:@]*:[^\s@]*@)")
+"""The scheme of a URL, with the user and the password that follow it."""
 
 
 def redact(text: str) -> str:
@@ -33,7 +35,7 @@ def redact_output(text: str, secrets: Iterable[str]) -> str:
     """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
-    text = _USERINFO.sub(rf"\1{REDACTED}@", _PEM.sub(REDACTED, redact(text)))
+    text = USER_OF_URL.sub(rf"\1{REDACTED}@", _PEM.sub(REDACTED, redact(text)))
     text = _OPTION.sub(rf"\1{REDACTED}", _ASSIGNED.sub(rf"\1{REDACTED}", text))
     return _OPAQUE.sub(REDACTED, _BASE64.sub(REDACTED, text))
 

@@ -12,8 +12,8 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from metalake_sync.redaction import REDACTED, redact
-from metalake_sync.state.process_owner import USER_OF_URL, ci_url, user_name
+from metalake_sync.redaction import REDACTED, USER_OF_URL, redact
+from metalake_sync.state.process_owner import ci_url, user_name
 from metalake_sync.state.runs import Provenance
 
 COMMAND_LINE_LIMIT = 2000

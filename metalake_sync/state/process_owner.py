@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 from collections.abc import Mapping
 
-USER_OF_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s]*@|[^/\s:@]*:[^\s@]*@)")
-"""The scheme of a URL, with the user and the password that follow it."""
+from metalake_sync.redaction import USER_OF_URL
 
 
 def user_name() -> str | None:

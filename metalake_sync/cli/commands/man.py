@@ -34,7 +34,7 @@ def man_command(name: str | None, to: Path | None) -> None:
     if name is not None and name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         remedy = f"Did you mean '{near[0]}'?" if near else "'metalake-sync --help' lists the commands."
-        raise UsageError(f"there is no command '{shown(name)}'", remedy=remedy)
+        raise UsageError(f"'{shown(name)}' is not a command", remedy=remedy)
     if to is None:
         click.echo(man_page(cli, name), nl=False)
         return
